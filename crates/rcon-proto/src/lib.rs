@@ -3,6 +3,7 @@
 //! Bytes of foreign origin are parsed here once: `TryFrom` and the functions of [`convert`] refuse what cannot be an id,
 //! an address or a prefix, so that later code never checks again. No gRPC here: the stubs are in `rcon-rpc`.
 
+pub mod assignments;
 pub mod convert;
 
 /// The generated messages.
