@@ -1,0 +1,1 @@
+//! What a stream is compressed with, told by its first bytes.
