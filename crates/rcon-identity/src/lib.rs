@@ -31,6 +31,7 @@ pub use renewal::renewal_time;
 pub use request::RequestedKey;
 pub use store::{IdentityStore, Membership};
 pub use token::{JoinSecret, JoinToken};
+pub use verifier::{PeerRefused, peer_refused};
 
 /// The application protocol of every connection (RFC 9113 §3.2): gRPC is HTTP/2.
 pub const ALPN: &[u8] = b"h2";
