@@ -98,3 +98,6 @@ pub enum Descriptor {
         name: String,
     },
 }
+
+#[cfg(test)]
+mod tests;
