@@ -1,0 +1,2 @@
+//! What only the leader does.
+pub mod membership;

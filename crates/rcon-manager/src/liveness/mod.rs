@@ -1,0 +1,2 @@
+//! Liveness of nodes.
+pub mod core;
