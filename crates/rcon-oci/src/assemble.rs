@@ -155,3 +155,6 @@ fn namespaces(spec: &ContainerSpec, host: &HostFacts) -> Result<Vec<oci_spec::ru
     }
     Ok(all)
 }
+
+#[cfg(test)]
+mod tests;

@@ -100,3 +100,6 @@ fn allow_when(name: &str, condition: LinuxSeccompArg) -> Result<LinuxSyscall, Oc
 fn argument(index: usize, operator: LinuxSeccompOperator, value: u64) -> Result<LinuxSeccompArg, OciSpecError> {
     LinuxSeccompArgBuilder::default().index(index).op(operator).value(value).build()
 }
+
+#[cfg(test)]
+mod tests;
