@@ -152,3 +152,105 @@ impl IdentityStore {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use rcon_types::{ClusterId, NodeId, Role};
+
+    use super::*;
+    use crate::{CertificateAuthority, DEFAULT_CERTIFICATE_LIFE, RequestedKey, Subject};
+
+    fn certify(key: &NodeKey) -> (CertificateChain, RootBundle) {
+        let cluster_id = ClusterId::from_bytes([1; 16]);
+        let authority = CertificateAuthority::generate(cluster_id, SystemTime::now()).unwrap();
+        let requested = RequestedKey::from_request(&key.certificate_request().unwrap()).unwrap();
+        let subject = Subject { node_id: NodeId::from_bytes([2; 16]), role: Role::Worker, cluster_id };
+        let chain = authority.issue(&requested, subject, DEFAULT_CERTIFICATE_LIFE, SystemTime::now()).unwrap();
+        (chain, authority.roots().unwrap())
+    }
+
+    #[test]
+    fn a_membership_is_there_again_after_a_restart_and_its_files_are_the_owners_alone() {
+        let data = tempfile::tempdir().unwrap();
+        let store = IdentityStore::open(data.path()).unwrap();
+        assert!(store.load().unwrap().is_none());
+        let key = store.node_key().unwrap();
+        let wireguard = store.wireguard_key().unwrap().public_bytes();
+        assert!(store.load().unwrap().is_none(), "a key alone makes no member");
+        let (chain, roots) = certify(&key);
+        store.install(&chain, &roots).unwrap();
+
+        let store = IdentityStore::open(data.path()).unwrap();
+        let membership = store.load().unwrap().unwrap();
+        assert_eq!(membership.key.public_key_digest(), key.public_key_digest());
+        assert_eq!((membership.certificate, membership.roots), (chain, roots));
+        assert_eq!(store.wireguard_key().unwrap().public_bytes(), wireguard);
+        for entry in fs::read_dir(data.path().join(DIRECTORY)).unwrap() {
+            let entry = entry.unwrap();
+            assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{:?}", entry.path());
+        }
+        assert_eq!(fs::metadata(data.path().join(DIRECTORY)).unwrap().permissions().mode() & 0o777, 0o700);
+    }
+
+    #[test]
+    fn a_crash_between_any_two_steps_leaves_the_old_or_the_new_membership() {
+        let data = tempfile::tempdir().unwrap();
+        let directory = data.path().join(DIRECTORY);
+        let store = IdentityStore::open(data.path()).unwrap();
+        let key = store.node_key().unwrap();
+        let (chain, roots) = certify(&key);
+        // Join, cut after the roots; with the temporary files that a crash leaves.
+        fs::write(directory.join(".node.key.new"), "half").unwrap();
+        fs::write(directory.join(".node.crt.new"), "half").unwrap();
+        atomic_file::write(&directory, ROOTS, roots.to_pem().as_bytes()).unwrap();
+        let store = IdentityStore::open(data.path()).unwrap();
+        assert!(store.load().unwrap().is_none());
+        assert_eq!(store.node_key().unwrap().public_key_digest(), key.public_key_digest(), "the join is tried again with the same key");
+        store.install(&chain, &roots).unwrap();
+        assert_eq!(store.load().unwrap().unwrap().certificate, chain);
+        // Leave, cut after the rename.
+        fs::rename(&directory, data.path().join(LEFT)).unwrap();
+        let store = IdentityStore::open(data.path()).unwrap();
+        assert!(store.load().unwrap().is_none());
+        assert!(!data.path().join(LEFT).exists());
+        assert_ne!(store.node_key().unwrap().public_key_digest(), key.public_key_digest());
+    }
+
+    #[test]
+    fn leaving_forgets_every_key() {
+        let data = tempfile::tempdir().unwrap();
+        let store = IdentityStore::open(data.path()).unwrap();
+        let (key, wireguard) = (store.node_key().unwrap(), store.wireguard_key().unwrap());
+        let (chain, roots) = certify(&key);
+        store.install(&chain, &roots).unwrap();
+        store.forget().unwrap();
+        store.forget().unwrap();
+        assert!(store.load().unwrap().is_none());
+        assert_ne!(store.node_key().unwrap().public_key_digest(), key.public_key_digest());
+        assert_ne!(store.wireguard_key().unwrap().public_bytes(), wireguard.public_bytes());
+    }
+
+    #[test]
+    fn damage_is_named_and_nothing_is_made_in_its_place() {
+        let data = tempfile::tempdir().unwrap();
+        let store = IdentityStore::open(data.path()).unwrap();
+        let key = store.node_key().unwrap();
+        let (chain, roots) = certify(&key);
+        store.install(&chain, &roots).unwrap();
+        for name in [NODE_KEY, ROOTS, CERTIFICATE] {
+            let path = data.path().join(DIRECTORY).join(name);
+            let whole = fs::read(&path).unwrap();
+            fs::write(&path, &whole[..whole.len() / 2]).unwrap();
+            let error = store.load().unwrap_err();
+            assert!(matches!(error, IdentityError::Damaged { .. }) && error.to_string().contains(name), "{error}");
+            fs::write(&path, whole).unwrap();
+        }
+        fs::remove_file(data.path().join(DIRECTORY).join(NODE_KEY)).unwrap();
+        assert!(store.load().is_err());
+        let foreign = certify(&NodeKey::generate().unwrap());
+        store.node_key().unwrap();
+        assert!(matches!(store.install(&foreign.0, &foreign.1), Err(IdentityError::Mismatch { .. })));
+    }
+}
