@@ -11,6 +11,7 @@ pub mod changes;
 mod compression;
 mod content;
 mod digest;
+mod disk;
 mod error;
 mod image;
 mod index;

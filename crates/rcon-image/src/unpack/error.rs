@@ -8,7 +8,7 @@ use thiserror::Error;
 
 /// A failed unpacking. Crosses from the child to its parent as JSON, so causes are texts.
 #[derive(Debug, Clone, PartialEq, Eq, Error, Serialize, Deserialize)]
-#[serde(tag = "error", rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
 pub enum UnpackError {
     /// The bytes are no tar archive, or a damaged one.
     #[error("not a sound tar archive: {reason} (at byte {offset} of the unpacked stream)")]

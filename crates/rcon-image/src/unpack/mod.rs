@@ -4,9 +4,19 @@
 //! into the directory with Landlock, drops what it does not need, and only then looks at the first byte. It answers
 //! with one JSON document on standard output: an [`UnpackReport`], or why it refused.
 
+mod archive;
+mod entry;
 mod error;
+mod extract;
+mod path;
+mod pax;
+mod role;
+mod sandbox;
+mod source;
+mod tree;
 
 pub use error::UnpackError;
+pub use role::unpack_main;
 
 use std::{ffi::OsString, path::PathBuf};
 
@@ -17,7 +27,7 @@ use crate::digest::Digest;
 /// Who unpacks.
 #[derive(Debug, Clone)]
 pub enum Unpacker {
-    /// A child process: `program args… --root DIR --limits JSON`, the archive on its standard input. The daemon gives
+    /// A child process: `program args… --parent PID --root DIR --limits JSON`, the archive on its standard input. The daemon gives
     /// `/proc/self/exe` and `unpack`, and its `main` hands that role to [`unpack_main`].
     Process {
         /// The program.
@@ -40,13 +50,4 @@ pub struct UnpackReport {
     pub entries: u64,
     /// Media type of the archive as it came.
     pub media_type: String,
-}
-
-/// The role `rcond unpack`: `args` are those behind the role's name. Returns the exit status.
-///
-/// Reads the archive from standard input and writes the outcome to standard output.
-#[must_use]
-pub fn unpack_main(args: &[OsString]) -> i32 {
-    let _ = args;
-    2
 }
