@@ -1,0 +1,1 @@
+//! Recording and judging what the fabric carries.
