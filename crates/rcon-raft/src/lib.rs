@@ -5,12 +5,20 @@
 //! sealed on disk and never mended silently. What a transaction means is decided in `rcon-state`; which managers vote is
 //! decided by the leader's loop in `rcon-manager`.
 
+mod applied;
 mod consensus;
+mod disk;
 mod error;
 mod gate;
+mod log;
+mod machine;
 mod mailbox;
 mod options;
+mod seal;
+mod snapshot_file;
+mod types;
 mod view;
+mod wire;
 
 pub use consensus::Consensus;
 pub use error::{ProposeError, RaftError};

@@ -1,0 +1,105 @@
+//! What this manager has applied, as readers and watchers see it.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use arc_swap::ArcSwap;
+use rcon_state::State;
+use rcon_types::Revision;
+use tokio::sync::watch;
+
+use crate::{RaftError, mailbox::Mailboxes};
+
+/// How many digests of the state are remembered.
+const DIGESTS: usize = 16;
+
+/// Shared by the state-machine driver, which writes, and everybody who reads. Survives a restart of the core.
+#[derive(Debug)]
+pub(crate) struct Applied {
+    state: ArcSwap<State>,
+    revision: watch::Sender<Revision>,
+    pub(crate) mailboxes: Mailboxes,
+    digests: Mutex<VecDeque<Digest>>,
+    /// Why nothing will be applied any more.
+    halted: watch::Sender<Option<Arc<RaftError>>>,
+}
+
+/// Digest of the state as of one entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Digest {
+    pub(crate) index: u64,
+    pub(crate) sha256: [u8; 32],
+}
+
+impl Applied {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            state: ArcSwap::from_pointee(State::new()),
+            revision: watch::Sender::new(Revision(0)),
+            mailboxes: Mailboxes::default(),
+            digests: Mutex::default(),
+            halted: watch::Sender::new(None),
+        })
+    }
+
+    pub(crate) fn state(&self) -> State {
+        State::clone(&self.state.load())
+    }
+
+    /// Looks at the state without cloning it.
+    pub(crate) fn with<T>(&self, look: impl FnOnce(&State) -> T) -> T {
+        look(&self.state.load())
+    }
+
+    pub(crate) fn revision(&self) -> watch::Receiver<Revision> {
+        self.revision.subscribe()
+    }
+
+    /// Returns when the state is at this index or later.
+    pub(crate) async fn reached(&self, index: u64) {
+        let mut revision = self.revision.subscribe();
+        // The sender is in `self`, so it cannot be gone.
+        drop(revision.wait_for(|revision| revision.0 >= index).await);
+    }
+
+    pub(crate) fn publish(&self, state: &State) {
+        let revision = state.revision();
+        self.state.store(Arc::new(state.clone()));
+        self.revision.send_if_modified(|known| std::mem::replace(known, revision) != revision);
+    }
+
+    pub(crate) fn halt(&self, why: RaftError) {
+        self.halted.send_if_modified(|halted| {
+            let first = halted.is_none();
+            if first {
+                tracing::error!(error = %why.failure(), "consensus stops on this manager");
+                *halted = Some(Arc::new(why));
+            }
+            first
+        });
+    }
+
+    pub(crate) fn halted(&self) -> watch::Receiver<Option<Arc<RaftError>>> {
+        self.halted.subscribe()
+    }
+
+    pub(crate) fn add_digest(&self, digest: Digest) {
+        let mut digests = self.digests.lock().unwrap_or_else(PoisonError::into_inner);
+        digests.push_back(digest);
+        if digests.len() > DIGESTS {
+            digests.pop_front();
+        }
+    }
+
+    pub(crate) fn latest_digest(&self) -> Option<Digest> {
+        self.digests.lock().unwrap_or_else(PoisonError::into_inner).back().copied()
+    }
+
+    /// Whether another manager's digest differs from ours of the same entry.
+    pub(crate) fn contradicts(&self, other: Digest) -> bool {
+        let digests = self.digests.lock().unwrap_or_else(PoisonError::into_inner);
+        digests.iter().any(|own| own.index == other.index && own.sha256 != other.sha256)
+    }
+}
