@@ -1,0 +1,192 @@
+//! One loop makes this host's network what the assignments and the containers ask for: snapshot, plan, execute, report, wait.
+//!
+//! It wakes when the ledger or a container's networks change, when somebody asks, and now and then by itself. What does not work is
+//! in the [`Pass`] it publishes; it is tried again with a growing pause.
+
+use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::Duration};
+
+use rcon_net::{Capabilities, HostNet, Problem, Report, tunnel_client, tunnel_tables};
+use rcon_proto::v1::Assignments;
+use rcon_types::{EndpointId, Failure, FailureKind, NetworkId, Revision};
+use tokio::{
+    sync::{Notify, watch},
+    time::sleep,
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+use crate::{
+    attachments::{Attachments, Table},
+    desired::{Desired, desired},
+    helpers::Helper,
+    ledger::Ledger,
+    limits,
+    names::NameServer,
+};
+
+/// What the latest pass came to.
+#[derive(Debug, Clone, Default)]
+pub struct Pass {
+    /// The assignments that the kernel follows.
+    pub revision: Revision,
+    /// Local endpoints that are in the kernel.
+    pub endpoints: Arc<BTreeSet<EndpointId>>,
+    /// What does not work, for networks or the whole host.
+    pub problems: Arc<Vec<Problem>>,
+    /// Whether the kernel is as wanted.
+    pub applied: bool,
+}
+
+impl Pass {
+    /// The problems of one network, those of the host included.
+    pub fn problems_of(&self, network: NetworkId) -> impl Iterator<Item = &Problem> {
+        self.problems.iter().filter(move |problem| problem.network.is_none_or(|id| id == network))
+    }
+}
+
+/// What a pass reads and acts on.
+pub struct Reconciler {
+    /// The hands.
+    pub net: HostNet,
+    /// What they can do here.
+    pub capabilities: Capabilities,
+    /// What the cluster wants.
+    pub ledger: Arc<Ledger>,
+    /// What the containers hold.
+    pub attachments: Arc<Attachments>,
+    /// The encrypted datapath, started when first needed.
+    pub tunnel: Arc<Helper>,
+    /// The node's X25519 key.
+    pub private_key_file: PathBuf,
+    /// The containers' name server.
+    pub names: Arc<NameServer>,
+    /// Asks for a pass.
+    pub wake: Arc<Notify>,
+    /// Where passes are published.
+    pub passes: watch::Sender<Pass>,
+    /// Where the applied revision is published, for the session's beats.
+    pub applied: watch::Sender<Revision>,
+}
+
+impl Reconciler {
+    /// Runs until `stop`.
+    pub async fn run(mut self, stop: CancellationToken) {
+        let mut sets = self.ledger.watch();
+        let mut tables = self.attachments.watch();
+        let mut reports = self.net.watch();
+        let mut pause = limits::PASS_RETRY.0;
+        loop {
+            let set = sets.borrow_and_update().clone();
+            let table = tables.borrow_and_update().clone();
+            let whole = self.pass(&set, &table).await;
+            let wait = if whole {
+                pause = limits::PASS_RETRY.0;
+                limits::RESYNC
+            } else {
+                pause = (pause * 2).min(limits::PASS_RETRY.1);
+                pause
+            };
+            if !self.woken(&mut sets, &mut tables, &mut reports, wait, &stop).await {
+                return;
+            }
+        }
+    }
+
+    /// Waits for the next reason to look; `false` at the end.
+    async fn woken(
+        &self,
+        sets: &mut watch::Receiver<Arc<Assignments>>,
+        tables: &mut watch::Receiver<Table>,
+        reports: &mut watch::Receiver<Report>,
+        wait: Duration,
+        stop: &CancellationToken,
+    ) -> bool {
+        tokio::select! {
+            () = stop.cancelled() => false,
+            changed = sets.changed() => changed.is_ok(),
+            changed = tables.changed() => changed.is_ok(),
+            () = self.wake.notified() => true,
+            () = sleep(wait) => true,
+            Ok(()) = reports.changed() => {
+                // Damage that the hands have mended, or could not: said on, no pass of ours is needed for it.
+                let report = reports.borrow_and_update().clone();
+                self.passes.send_modify(|pass| pass.applied = report.applied);
+                true
+            }
+        }
+    }
+
+    /// One pass; whether everything is as wanted.
+    async fn pass(&mut self, set: &Assignments, table: &Table) -> bool {
+        let Desired { network: wanted, malformed } = desired(set, table, self.capabilities.backend);
+        let mut problems: Vec<Problem> = malformed
+            .into_iter()
+            .map(|(name, error)| Problem { network: None, failure: Failure::from_error(FailureKind::Internal, &error).during(format!("assignment of `{name}`")) })
+            .collect();
+        let wanted_endpoints: BTreeSet<EndpointId> = wanted.networks.values().flat_map(|network| network.local.keys().copied()).collect();
+        let revision = Revision(set.revision);
+        let tables = tunnel_tables(&wanted, revision, &self.private_key_file);
+        self.obstacles(&wanted, &mut problems);
+
+        let mut whole = true;
+        let mut kernel = false;
+        match self.net.apply(wanted.clone()).await {
+            Ok(report) => {
+                kernel = report.applied;
+                whole &= report.applied;
+                problems.extend(report.problems);
+            }
+            Err(error) => {
+                whole = false;
+                problems.push(Problem { network: None, failure: error.failure() });
+            }
+        }
+        if wanted.node.backend == rcon_netplan::EncryptedBackend::Userspace
+            && let Err(failure) = self.tell_tunnel(tables).await
+        {
+            whole = false;
+            kernel = false;
+            problems.push(Problem { network: None, failure });
+        }
+        if let Err(failure) = self.names.publish(set, table, &self.net).await {
+            whole = false;
+            problems.push(Problem { network: None, failure });
+        }
+        self.publish(revision, wanted_endpoints, problems, kernel);
+        whole
+    }
+
+    /// Networks whose kind this kernel cannot carry.
+    fn obstacles(&self, wanted: &rcon_netplan::HostNetwork, problems: &mut Vec<Problem>) {
+        for (id, network) in &wanted.networks {
+            for missing in self.capabilities.obstacles(network.encrypted) {
+                problems.push(Problem { network: Some(*id), failure: missing.failure.clone() });
+            }
+        }
+    }
+
+    async fn tell_tunnel(&self, tables: Option<rcon_net::TunnelTables>) -> Result<(), Failure> {
+        let Some(tables) = tables else {
+            // Nothing encrypted here any more: a running tunnel has nothing to do and ends.
+            if let Ok(mut stream) = tokio::net::UnixStream::connect(self.tunnel.socket()).await {
+                tunnel_client::stop(&mut stream).await.map_err(|e| e.failure())?;
+            }
+            return Ok(());
+        };
+        let mut stream = self.tunnel.connect().await?;
+        tunnel_client::set_tables(&mut stream, tables).await.map(|_| ()).map_err(|e| e.failure())
+    }
+
+    fn publish(&self, revision: Revision, endpoints: BTreeSet<EndpointId>, problems: Vec<Problem>, applied: bool) {
+        let known = self.passes.borrow().problems.clone();
+        for problem in problems.iter().filter(|problem| !known.contains(problem)) {
+            warn!(network = ?problem.network, failure = %problem.failure, "this host's network is not as it should be");
+        }
+        debug!(%revision, applied, problems = problems.len(), "network pass");
+        let endpoints = if applied { Arc::new(endpoints) } else { self.passes.borrow().endpoints.clone() };
+        self.passes.send_replace(Pass { revision, endpoints, problems: Arc::new(problems), applied });
+        if applied {
+            self.applied.send_if_modified(|known| std::mem::replace(known, revision) != revision);
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! The agent itself.
+
+pub mod info;
+pub mod version;

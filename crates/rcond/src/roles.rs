@@ -1,0 +1,71 @@
+//! What `rcond` is, by its first argument.
+
+use std::{ffi::OsString, path::PathBuf, process::ExitCode};
+
+use clap::Parser;
+
+use crate::{
+    config::{Config, Flags},
+    daemon, logging,
+};
+
+/// `rcond tunnel`: started by the agent, outlives it.
+#[derive(Debug, Parser)]
+#[command(name = "rcond tunnel", version, about = "The encrypted datapath of an rcon node; started by the agent")]
+struct TunnelFlags {
+    /// The socket to serve
+    #[arg(long)]
+    socket: PathBuf,
+    /// The file that keeps the tables in force
+    #[arg(long)]
+    state: PathBuf,
+    /// The network namespace of the overlays
+    #[arg(long)]
+    namespace: PathBuf,
+    /// The socket for `wg show`
+    #[arg(long)]
+    wg_socket: Option<PathBuf>,
+}
+
+fn parse<T: Parser>(role: &str, arguments: Vec<OsString>) -> Result<T, ExitCode> {
+    T::try_parse_from(std::iter::once(OsString::from(format!("rcond {role}"))).chain(arguments)).map_err(|error| {
+        // clap writes help to standard output, anything else to standard error.
+        let _ = error.print();
+        ExitCode::from(u8::from(error.use_stderr()) * 2)
+    })
+}
+
+/// The encrypted datapath.
+pub fn tunnel(arguments: Vec<OsString>) -> ExitCode {
+    let flags: TunnelFlags = match parse("tunnel", arguments) {
+        Ok(flags) => flags,
+        Err(code) => return code,
+    };
+    logging::start(logging::LogFormat::Text);
+    let options =
+        rcon_tunnel::Options { control_socket: flags.socket, state_file: flags.state, tap_namespace: flags.namespace, wg_socket: flags.wg_socket };
+    finish(rcon_tunnel::run(options).map_err(anyhow::Error::new))
+}
+
+/// An image's layer, written to disk in a sandbox.
+pub fn unpack(arguments: Vec<OsString>) -> ExitCode {
+    let code = rcon_image::unpack_main(&arguments);
+    ExitCode::from(u8::try_from(code).unwrap_or(1))
+}
+
+/// The agent.
+pub fn agent() -> ExitCode {
+    let flags = Flags::parse();
+    logging::start(flags.log_format);
+    finish(Config::load(&flags).and_then(daemon::run))
+}
+
+fn finish(outcome: anyhow::Result<()>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{}", format!("{error:#}").replace('\n', "; "));
+            ExitCode::FAILURE
+        }
+    }
+}
