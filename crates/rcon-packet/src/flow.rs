@@ -11,6 +11,22 @@ pub fn source_port(frame: &[u8]) -> u16 {
     FIRST_PORT | (hash(frame) & 0x3fff)
 }
 
+/// A number that is the same for both directions of a flow.
+#[must_use]
+pub fn symmetric(frame: &[u8]) -> u16 {
+    let Ok(headers) = Headers::parse(frame) else { return 0 };
+    let addresses = headers.ip_addresses(frame);
+    let (one, other) = addresses.split_at(addresses.len() / 2);
+    let ports = match headers.transport {
+        Transport::Tcp { .. } | Transport::Udp => &frame[headers.transport_at..headers.transport_at + 4],
+        Transport::Opaque => &[],
+    };
+    let (from, to) = ports.split_at(ports.len() / 2);
+    let ends = [mix(mix(0, one), from), mix(mix(0, other), to)];
+    // The upper bits are the well mixed ones.
+    (mix(0, &(ends[0] ^ ends[1]).to_ne_bytes()) >> 48) as u16
+}
+
 /// 16 bits that depend on the addresses and, where there are, the ports.
 fn hash(frame: &[u8]) -> u16 {
     let state = match Headers::parse(frame) {
@@ -51,6 +67,20 @@ mod tests {
         frame.extend(port.to_be_bytes());
         frame.extend([0, 80, 0, 8, 0, 0]);
         frame
+    }
+
+    #[test]
+    fn both_directions_of_a_flow_have_one_number() {
+        let there = frame(7);
+        let mut back = there.clone();
+        back[26..30].copy_from_slice(&there[30..34]);
+        back[30..34].copy_from_slice(&there[26..30]);
+        back[34..36].copy_from_slice(&there[36..38]);
+        back[36..38].copy_from_slice(&there[34..36]);
+        assert_eq!(symmetric(&there), symmetric(&back));
+        let numbers: BTreeSet<u16> = (0..1000).map(|port| symmetric(&frame(port)) % 8).collect();
+        assert_eq!(numbers.len(), 8);
+        assert_eq!(symmetric(&there[..20]), 0);
     }
 
     #[test]

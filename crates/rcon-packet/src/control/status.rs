@@ -1,6 +1,9 @@
 //! What the tunnel says about itself.
 
-use std::{collections::BTreeMap, net::SocketAddr};
+use std::{
+    collections::BTreeMap,
+    net::{Ipv4Addr, SocketAddr},
+};
 
 use rcon_types::{Mtu, NodeId, Revision, Vni};
 use serde::{Deserialize, Serialize};
@@ -93,6 +96,8 @@ pub struct PeerStatus {
     pub node: NodeId,
     /// Its public key.
     pub public_key: PublicKey,
+    /// Its address inside the tunnels.
+    pub vtep: Ipv4Addr,
     /// Where it was last heard, or where the tables say.
     pub endpoint: Option<SocketAddr>,
     /// When the last handshake was completed, in milliseconds since 1970; 0: never.

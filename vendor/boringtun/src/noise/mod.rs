@@ -260,6 +260,11 @@ impl Tunn {
         }
     }
 
+    /// Whether one more packet may wait for a session
+    pub fn has_queue_room(&self) -> bool {
+        self.packet_queue.len() < MAX_QUEUE_DEPTH
+    }
+
     /// Whether packets wait for a session
     pub fn has_queued_packets(&self) -> bool {
         !self.packet_queue.is_empty()
