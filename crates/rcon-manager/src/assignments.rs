@@ -111,3 +111,77 @@ fn peer(node: &v1::Node) -> v1::Peer {
         state: node.state,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::Fixture;
+    use rcon_proto::Message;
+    use rcon_types::Role;
+
+    fn of(fixture: &Fixture, node: NodeId) -> v1::Assignments {
+        assignments(&fixture.state, node, Underlay::of(&fixture.state)).unwrap()
+    }
+
+    #[test]
+    fn a_node_knows_its_networks_with_all_their_endpoints_and_nodes_and_no_others() {
+        let mut fixture = Fixture::new();
+        let [two, three, four] = [2, 3, 4].map(|n| fixture.add_node(n, Role::Worker));
+        let (backend, other) = (fixture.add_network("backend", true), fixture.add_network("other", false));
+        fixture.add_endpoint(two, backend, "web");
+        fixture.add_endpoint(three, backend, "db");
+        fixture.add_endpoint(four, other, "lonely");
+
+        let set = of(&fixture, two);
+        let names: Vec<&str> = set.networks.iter().flat_map(|n| &n.endpoints).map(|e| e.name.as_str()).collect();
+        assert_eq!((set.networks.len(), names.len()), (1, 2), "{names:?}");
+        assert_eq!(set.networks[0].mtu, 1370);
+        let peers: Vec<&str> = set.peers.iter().map(|p| p.hostname.as_str()).collect();
+        assert_eq!(peers, ["h2", "h3"]);
+        assert_eq!(set.peers[0].wireguard_public_key.len(), 32);
+        assert!(!set.peers[0].vtep_address.is_empty());
+        assert_eq!(set.managers.len(), 1);
+
+        let alone = of(&fixture, fixture.founded.node_id);
+        assert!(alone.networks.is_empty());
+        assert_eq!(alone.peers.iter().map(|p| p.hostname.as_str()).collect::<Vec<_>>(), ["h1"]);
+        assert!(assignments(&fixture.state, NodeId::from_bytes([77; 16]), Underlay::of(&fixture.state)).is_none());
+    }
+
+    #[test]
+    fn the_smallest_underlay_decides_the_mtu_unless_people_do() {
+        let mut fixture = Fixture::new();
+        let plain = v1::NetworkSpec::default();
+        let encrypted = v1::NetworkSpec { encrypted: true, ..plain.clone() };
+        assert_eq!(Underlay::of(&fixture.state).mtu_of(&plain), Mtu(1450));
+        assert_eq!(Underlay::of(&fixture.state).mtu_of(&encrypted), Mtu(1370));
+        let small = v1::NodeDescription { underlay_mtu: 1400, data_address: vec![0xfd; 16].into(), ..crate::fixture::description(2) };
+        let node = fixture.add_node(2, Role::Worker);
+        let describe = v1::DescribeNode { node_id: convert::id_bytes(node), description: Some(small) };
+        fixture.apply(vec![v1::op::Op::DescribeNode(describe)]);
+        assert_eq!(Underlay::of(&fixture.state).mtu_of(&plain), Mtu(1330));
+        assert_eq!(Underlay::of(&fixture.state).mtu_of(&encrypted), Mtu(1270));
+        assert_eq!(Underlay::of(&fixture.state).mtu_of(&v1::NetworkSpec { mtu: 9000, ..plain }), Mtu(9000));
+    }
+
+    #[test]
+    fn no_secret_of_the_cluster_is_in_a_set() {
+        let fixture = Fixture::new();
+        let bytes = of(&fixture, fixture.founded.node_id).encode_to_vec();
+        let cluster = fixture.state.cluster().unwrap();
+        let secrets = fixture.state.tokens().flat_map(|(_, t)| [t.secret.clone(), t.secret_sha256.clone()]).chain([cluster.ca_key_pkcs8.clone()]);
+        for secret in secrets {
+            assert!(secret.len() >= 16 && !bytes.windows(secret.len()).any(|window| window == secret));
+        }
+    }
+
+    #[test]
+    fn an_operators_address_wins() {
+        let mut node = v1::Node { description: Some(crate::fixture::description(1)), ..Default::default() };
+        assert_eq!(control_address(&node), "192.168.0.1:2377");
+        node.manager = Some(v1::ManagerStatus { raft_id: 1, address: "10.0.0.1:2377".to_owned() });
+        assert_eq!(control_address(&node), "10.0.0.1:2377");
+        node.control_address_override = "203.0.113.1:2377".to_owned();
+        assert_eq!(control_address(&node), "203.0.113.1:2377");
+    }
+}

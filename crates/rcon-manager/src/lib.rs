@@ -7,17 +7,27 @@
 
 pub mod assignments;
 pub mod authorise;
+mod authority;
+mod ca_service;
+mod control_service;
 #[cfg(test)]
 mod fixture;
 pub mod initial;
-pub mod leader;
+mod leader;
+mod leader_client;
 pub mod limits;
 pub mod liveness;
+mod manager;
 pub mod network_spec;
 mod random;
-pub mod replica;
-pub mod sessions;
-pub mod tokens;
+mod replica;
+mod reports;
+mod session_service;
+mod sessions;
+mod shared;
+mod tokens;
 mod transaction;
 
 pub use initial::{Founded, Founding, initial_transaction};
+pub use manager::Manager;
+pub use shared::ManagerGate;

@@ -27,10 +27,14 @@ pub const CONFLICT_RETRIES: usize = 5;
 /// Deadline of a request between managers.
 pub const PEER_DEADLINE: Duration = Duration::from_secs(2);
 
-/// State changes of nodes in one transaction; the state machine takes 1,000 operations and 1 MiB.
-pub const NODE_STATES_PER_TXN: usize = 500;
-/// How often the leader looks after membership, tokens and liveness when nothing wakes it.
-pub const LEADER_TICK: Duration = Duration::from_secs(1);
+/// Operations in one transaction of the leader's; the state machine takes 1,000, and 1 MiB.
+pub const OPS_PER_TXN: usize = 500;
+/// How often the leader looks for nodes that have fallen silent, when no report wakes it.
+pub const LIVENESS_TICK: Duration = Duration::from_millis(250);
+/// How often the leader looks whether Raft's membership is as it should be.
+pub const MEMBERSHIP_TICK: Duration = Duration::from_millis(200);
+/// How often the leader removes expired tokens.
+pub const TOKENS_TICK: Duration = Duration::from_secs(60);
 /// Voters beyond this number cost writes and add no safety that people want.
 pub const MAX_VOTERS: usize = 7;
 
@@ -58,3 +62,5 @@ pub const MTU_MAX: u32 = 65_535 - rcon_types::Mtu::ENCRYPTED_OVERHEAD;
 pub const UNDERLAY_MTU_DEFAULT: u32 = 1500;
 /// Things that one warning names; the rest would not be read.
 pub const NAMED_IN_WARNING: usize = 3;
+/// The least time between two reports of sessions to the leader: sessions that begin together are reported together.
+pub const REPORT_PAUSE: Duration = Duration::from_millis(20);

@@ -140,3 +140,6 @@ fn hostname(id: NodeId, state: &State) -> String {
 fn name_of(id: NodeId, state: &State) -> String {
     format!("node `{}`", hostname(id, state))
 }
+
+#[cfg(test)]
+mod tests;

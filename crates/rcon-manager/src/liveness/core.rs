@@ -145,8 +145,10 @@ mod tests {
         Monotonic(100_000 + ms)
     }
 
+    /// Managers 1 and 2, whose own state is no matter, and nodes that are READY.
     fn ready(numbers: &[u8]) -> Vec<(NodeId, NodeState)> {
-        numbers.iter().map(|n| (node(*n), NodeState::Ready)).collect()
+        let managers = [1, 2].map(|n| (node(n), NodeState::Down));
+        managers.into_iter().chain(numbers.iter().map(|n| (node(*n), NodeState::Ready))).collect()
     }
 
     /// Managers 1 and 2 report each second from 0 to `until_ms`; `sessions` says what each hears.
@@ -168,12 +170,12 @@ mod tests {
 
     #[test]
     fn three_missed_beats_are_down_while_the_serving_manager_lives() {
+        let silent = |manager, ms: u64| if manager == 2 { vec![heard(7, ms.saturating_sub(10_000))] } else { vec![] };
         let mut table = Liveness::new(at(0));
-        reports(&mut table, 20_000, |manager, ms| if manager == 2 { vec![heard(7, ms.saturating_sub(10_000))] } else { vec![] });
-        let mut early = Liveness::new(at(0));
-        reports(&mut early, 12_000, |manager, ms| if manager == 2 { vec![heard(7, ms.saturating_sub(10_000))] } else { vec![] });
-        assert_eq!(early.decide(ready(&[7]), at(12_999)), []);
-        assert_eq!(table.decide(ready(&[7]), at(20_000)), [Decision::Down { node: node(7), silent_ms: Some(10_000) }]);
+        reports(&mut table, 12_000, silent);
+        assert_eq!(table.decide(ready(&[7]), at(12_999)), []);
+        reports(&mut table, 13_000, silent);
+        assert_eq!(table.decide(ready(&[7]), at(13_000)), [Decision::Down { node: node(7), silent_ms: Some(3_000) }]);
     }
 
     #[test]
