@@ -8,8 +8,8 @@ use rcon_net::{Capabilities, HostNet};
 use rcon_rpc::{
     Routes,
     v1::{
-        containers_server::ContainersServer, host_networks_server::HostNetworksServer, images_server::ImagesServer, swarm_server::SwarmServer,
-        system_server::SystemServer,
+        containers_server::ContainersServer, host_networks_server::HostNetworksServer, images_server::ImagesServer,
+        swarm_server::SwarmServer, system_server::SystemServer,
     },
 };
 use rcon_types::{ContainerId, Failure, FailureKind, Mtu, Revision};
@@ -70,11 +70,13 @@ impl Agent {
     /// When its files cannot be read, or it cannot serve where it must.
     pub async fn start(options: AgentOptions) -> Result<Self, Failure> {
         let AgentOptions { data_dir, run_dir, engine, net, capabilities, side, store, cgroup_version } = options;
-        let internal = |what: &str, error: &dyn std::fmt::Display| Failure::new(FailureKind::Internal, error.to_string()).during(what.to_owned());
+        let internal =
+            |what: &str, error: &dyn std::fmt::Display| Failure::new(FailureKind::Internal, error.to_string()).during(what.to_owned());
         let facts = Facts::read().map_err(|e| internal("could not ask the kernel for the host's name", &e))?;
         let ledger = Ledger::open(data_dir.join("agent/ledger")).map_err(|e| Failure::from_error(FailureKind::Internal, &e))?;
         let ledger = Arc::new(ledger);
-        let attachments = Attachments::open(run_dir.join("endpoints")).map_err(|e| internal("could not read the containers' endpoints", &e))?;
+        let attachments =
+            Attachments::open(run_dir.join("endpoints")).map_err(|e| internal("could not read the containers' endpoints", &e))?;
         let attachments = Arc::new(attachments);
         let tunnel = Arc::new(tunnel_helper(&data_dir, &run_dir));
         let names = Arc::new(NameServer::new(&data_dir, &run_dir));
@@ -133,6 +135,13 @@ impl Agent {
     #[must_use]
     pub fn routes(&self) -> Routes {
         self.routes.clone()
+    }
+
+    /// Tells the managers' addresses; nothing while this host is in no cluster.
+    #[must_use]
+    pub fn known_managers(&self) -> Box<dyn Fn() -> Option<Vec<String>> + Send + Sync> {
+        let membership = self.membership.clone();
+        Box::new(move || membership.view().map(|view| view.link.candidates().into_iter().map(|candidate| candidate.address).collect()))
     }
 
     /// Stops the agent; containers, networks, tunnel and names go on.

@@ -37,7 +37,12 @@ pub struct Founded {
 #[tonic::async_trait]
 pub trait ClusterSide: LocalManager {
     /// Makes a cluster with this node as its only manager, and serves it. Leaves nothing behind where it fails.
-    async fn found(&self, request: &v1::SwarmInitRequest, settings: &NodeSettings, description: v1::NodeDescription) -> Result<Founded, Failure>;
+    async fn found(
+        &self,
+        request: &v1::SwarmInitRequest,
+        settings: &NodeSettings,
+        description: v1::NodeDescription,
+    ) -> Result<Founded, Failure>;
 
     /// Serves other nodes, in place of what was served before.
     async fn serve(&self, identity: Arc<Identity>, settings: &NodeSettings, entry: Entry) -> Result<(), Failure>;

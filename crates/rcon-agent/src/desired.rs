@@ -205,7 +205,12 @@ mod tests {
             node: Some(v1::Node { id: OWN.to_vec().into(), vtep_address: vec![100, 96, 0, 1].into(), ..Default::default() }),
             peers: vec![
                 v1::Peer { node_id: OWN.to_vec().into(), ..Default::default() },
-                v1::Peer { node_id: OTHER.to_vec().into(), hostname: "h2".into(), data_address: vec![192, 0, 2, 2].into(), ..Default::default() },
+                v1::Peer {
+                    node_id: OTHER.to_vec().into(),
+                    hostname: "h2".into(),
+                    data_address: vec![192, 0, 2, 2].into(),
+                    ..Default::default()
+                },
             ],
             networks: vec![v1::NetworkAssignment {
                 network: Some(network),

@@ -97,12 +97,7 @@ impl Ledger {
     pub fn take_full(&self, mut set: Assignments) -> Result<(), LedgerError> {
         let have = self.current();
         if (set.epoch, set.revision) < (have.epoch, have.revision) {
-            return Err(LedgerError::Older {
-                have_epoch: have.epoch,
-                have: have.revision,
-                got_epoch: set.epoch,
-                got: set.revision,
-            });
+            return Err(LedgerError::Older { have_epoch: have.epoch, have: have.revision, got_epoch: set.epoch, got: set.revision });
         }
         assignments::sort(&mut set);
         self.current.send_replace(Arc::new(set));

@@ -64,7 +64,9 @@ impl ManagerLink {
         let mut known: Vec<Candidate> = set
             .managers
             .iter()
-            .filter_map(|manager| Some(Candidate { node: Some(NodeId::from_slice(&manager.node_id).ok()?), address: manager.address.clone() }))
+            .filter_map(|manager| {
+                Some(Candidate { node: Some(NodeId::from_slice(&manager.node_id).ok()?), address: manager.address.clone() })
+            })
             .filter(|candidate| candidate.node != Some(own))
             .collect();
         if known.is_empty() && self.local.channel().is_none() {
@@ -81,7 +83,8 @@ impl ManagerLink {
         if candidate.node == Some(self.identity.own().node_id) {
             return self.local.channel().ok_or_else(|| Failure::new(FailureKind::Unavailable, "the manager of this node does not run"));
         }
-        let address = candidate.address.parse().map_err(|e: rcon_rpc::address::ParseAddressError| Failure::from_error(FailureKind::Internal, &e))?;
+        let address =
+            candidate.address.parse().map_err(|e: rcon_rpc::address::ParseAddressError| Failure::from_error(FailureKind::Internal, &e))?;
         rcon_rpc::connect(&address, &self.identity, candidate.node).map_err(Failure::from)
     }
 
@@ -112,7 +115,12 @@ impl ManagerLink {
     ///
     /// # Errors
     /// The answer where it is a refusal; otherwise the last reason why nobody answered.
-    pub async fn ask<M, T, F>(&self, what: &str, message: M, question: impl Fn(NodeSessionClient<Channel>, Request<M>) -> F) -> Result<T, Failure>
+    pub async fn ask<M, T, F>(
+        &self,
+        what: &str,
+        message: M,
+        question: impl Fn(NodeSessionClient<Channel>, Request<M>) -> F,
+    ) -> Result<T, Failure>
     where
         M: Clone,
         F: Future<Output = Result<rcon_rpc::tonic::Response<T>, Status>>,

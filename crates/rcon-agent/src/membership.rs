@@ -7,22 +7,18 @@ use std::{path::PathBuf, sync::Arc};
 use rcon_identity::{CertificateChain, Identity, IdentityStore, JoinToken, RootBundle};
 use rcon_net::HostNet;
 use rcon_proto::{convert, v1};
-use rcon_rpc::{
-    status_to_failure,
-    tonic::Request,
-    v1::certificate_authority_client::CertificateAuthorityClient,
-};
+use rcon_rpc::{status_to_failure, tonic::Request, v1::certificate_authority_client::CertificateAuthorityClient};
 use rcon_types::{Failure, FailureKind, NodeId, Revision, Role};
 use tokio::{
     sync::{Mutex, watch},
     task::JoinHandle,
 };
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::{
-    agent::underlay_mtu,
     address::{self, AddressError, Interfaces},
+    agent::underlay_mtu,
     cluster_side::{ClusterSide, Entry},
     host::Facts,
     ledger::Ledger,
@@ -76,6 +72,8 @@ pub struct View {
     pub link: Arc<ManagerLink>,
     /// Whether a manager said that this node is not a member.
     pub removed: watch::Receiver<bool>,
+    /// Why this node does not serve the cluster, while it does not.
+    pub trouble: watch::Receiver<Option<Failure>>,
 }
 
 fn refused(error: &AddressError) -> Failure {
@@ -103,12 +101,20 @@ impl Membership {
         let mut active = self.active.lock().await;
         let Some(kept) = self.parts.store.load().map_err(Failure::from)? else { return Ok(()) };
         let settings = NodeSettings::load(&self.parts.data_dir)?.ok_or_else(|| {
-            Failure::new(FailureKind::Internal, "this node has a certificate but not its addresses").hint("`rconctl swarm leave --force`, then join again")
+            Failure::new(FailureKind::Internal, "this node has a certificate but not its addresses")
+                .hint("`rconctl swarm leave --force`, then join again")
         })?;
         let identity = Arc::new(Identity::new(kept).map_err(Failure::from)?);
         let entry = if identity.role() == Role::Manager { Entry::Manager } else { Entry::Worker };
-        self.parts.side.serve(identity.clone(), &settings, entry).await?;
-        *active = Some(self.start(identity, settings).await?);
+        // A busy port or a damaged log must not take the containers' agent down with it; the follower tries again.
+        let unserved = match self.parts.side.serve(identity.clone(), &settings, entry.clone()).await {
+            Ok(()) => None,
+            Err(failure) => {
+                error!(%failure, "this node does not serve the cluster");
+                Some((entry, failure))
+            }
+        };
+        *active = Some(self.start(identity, settings, unserved).await?);
         Ok(())
     }
 
@@ -131,7 +137,7 @@ impl Membership {
         };
         let node = founded.identity.own().node_id;
         info!(%node, cluster = %founded.identity.own().cluster_id, "cluster created");
-        *active = Some(self.start(founded.identity, settings.clone()).await?);
+        *active = Some(self.start(founded.identity, settings.clone(), None).await?);
         Ok(v1::SwarmInitResponse {
             node_id: convert::id_bytes(node),
             worker_token: founded.worker_token,
@@ -160,7 +166,10 @@ impl Membership {
             Ok(running) => *active = Some(running),
             Err(failure) => {
                 self.undo().await;
-                let hint = failure.hint.clone().unwrap_or_else(|| "the node may be listed as down: `rconctl node rm --force` removes it".to_owned());
+                let hint = failure
+                    .hint
+                    .clone()
+                    .unwrap_or_else(|| "the node may be listed as down: `rconctl node rm --force` removes it".to_owned());
                 return Err(failure.during("was accepted by the cluster, but could not take part in it").hint(hint));
             }
         }
@@ -180,10 +189,15 @@ impl Membership {
         };
         self.parts.side.serve(identity.clone(), settings, entry).await?;
         info!(node = %identity.own().node_id, role = %identity.role(), "joined the cluster");
-        self.start(identity, settings.clone()).await
+        self.start(identity, settings.clone(), None).await
     }
 
-    async fn ask_to_join(&self, token: &JoinToken, request: &v1::SwarmJoinRequest, settings: &NodeSettings) -> Result<v1::JoinResponse, Failure> {
+    async fn ask_to_join(
+        &self,
+        token: &JoinToken,
+        request: &v1::SwarmJoinRequest,
+        settings: &NodeSettings,
+    ) -> Result<v1::JoinResponse, Failure> {
         let key = self.parts.store.node_key().map_err(Failure::from)?;
         let asked = v1::JoinRequest {
             token_secret: token.secret().as_bytes().to_vec().into(),
@@ -192,9 +206,11 @@ impl Membership {
             availability: request.availability,
             request_id: key.request_id().to_vec().into(),
         };
-        let mut last = Failure::new(FailureKind::InvalidArgument, "no manager to join was named").hint("rconctl swarm join --token TOKEN HOST:2377");
+        let mut last =
+            Failure::new(FailureKind::InvalidArgument, "no manager to join was named").hint("rconctl swarm join --token TOKEN HOST:2377");
         for address in &settings.managers {
-            let parsed = address.parse().map_err(|e: rcon_rpc::address::ParseAddressError| Failure::from_error(FailureKind::InvalidArgument, &e))?;
+            let parsed =
+                address.parse().map_err(|e: rcon_rpc::address::ParseAddressError| Failure::from_error(FailureKind::InvalidArgument, &e))?;
             let channel = rcon_rpc::connect_joining(&parsed, token).map_err(Failure::from)?;
             let mut asked = Request::new(asked.clone());
             asked.set_timeout(limits::MANAGER_CALL);
@@ -286,13 +302,20 @@ impl Membership {
     }
 
     /// Starts what a member runs: the session, and the follower of its certificate and role.
-    async fn start(self: &Arc<Self>, identity: Arc<Identity>, settings: NodeSettings) -> Result<Active, Failure> {
+    async fn start(
+        self: &Arc<Self>,
+        identity: Arc<Identity>,
+        settings: NodeSettings,
+        unserved: Option<(Entry, Failure)>,
+    ) -> Result<Active, Failure> {
         let parts = &self.parts;
         let stop = CancellationToken::new();
         let link = Arc::new(ManagerLink::new(identity.clone(), parts.ledger.clone(), parts.side.clone(), settings.managers.clone()));
         let description = watch::Sender::new(self.describe(&settings).await?);
         let removed = watch::Sender::new(false);
-        let view = View { identity, settings, link: link.clone(), removed: removed.subscribe() };
+        let (entry, trouble) = unserved.unzip();
+        let trouble = watch::Sender::new(trouble);
+        let view = View { identity, settings, link: link.clone(), removed: removed.subscribe(), trouble: trouble.subscribe() };
         let session = Session {
             link: link.clone(),
             ledger: parts.ledger.clone(),
@@ -300,7 +323,14 @@ impl Membership {
             description: description.subscribe(),
             removed,
         };
-        let follower = role::Follower { view: view.clone(), ledger: parts.ledger.clone(), store: parts.store.clone(), side: parts.side.clone() };
+        let follower = role::Follower {
+            view: view.clone(),
+            ledger: parts.ledger.clone(),
+            store: parts.store.clone(),
+            side: parts.side.clone(),
+            unserved: entry,
+            trouble,
+        };
         let membership = self.clone();
         let settings = view.settings.clone();
         let watcher = async move {
@@ -321,11 +351,7 @@ impl Membership {
             let stop = stop.clone();
             tokio::spawn(async move { stop.run_until_cancelled(task).await.unwrap_or(()) })
         };
-        let tasks = vec![
-            tokio::spawn(session.run(stop.clone())),
-            until(&stop, Box::pin(follower.run())),
-            until(&stop, Box::pin(watcher)),
-        ];
+        let tasks = vec![tokio::spawn(session.run(stop.clone())), until(&stop, Box::pin(follower.run())), until(&stop, Box::pin(watcher))];
         Ok(Active { stop, tasks })
     }
 
@@ -374,7 +400,8 @@ impl Active {
 
 /// The node's addresses from what was typed.
 fn addresses(advertise: &str, listen: &str, data_path: &str) -> Result<NodeSettings, Failure> {
-    let interfaces: Interfaces = address::interfaces().map_err(|e| Failure::new(FailureKind::Internal, e.to_string()).during("could not list the host's interfaces"))?;
+    let interfaces: Interfaces = address::interfaces()
+        .map_err(|e| Failure::new(FailureKind::Internal, e.to_string()).during("could not list the host's interfaces"))?;
     let advertised = address::advertised(advertise, &interfaces).map_err(|e| refused(&e))?;
     let listen = address::listening(listen, advertised).map_err(|e| refused(&e))?;
     let data_address = match data_path {
@@ -399,6 +426,7 @@ async fn port_is_free(settings: &NodeSettings) -> Result<(), Failure> {
 }
 
 fn pem<T>(bytes: &[u8], parse: impl Fn(&str) -> Result<T, rcon_identity::IdentityError>) -> Result<T, Failure> {
-    let text = std::str::from_utf8(bytes).map_err(|_| Failure::new(FailureKind::Internal, "the manager answered with a malformed certificate"))?;
+    let text =
+        std::str::from_utf8(bytes).map_err(|_| Failure::new(FailureKind::Internal, "the manager answered with a malformed certificate"))?;
     parse(text).map_err(Failure::from)
 }

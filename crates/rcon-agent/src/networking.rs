@@ -23,8 +23,9 @@ use tracing::{debug, warn};
 
 use crate::{
     attachments::{Attached, Attachments, ContainerNetworks, Requested},
-    desired, limits,
+    desired,
     ledger::Ledger,
+    limits,
     link::ManagerLink,
     reconcile::Pass,
     requests,
@@ -131,7 +132,8 @@ impl Networking {
         for requested in networks {
             let asked = v1::FindNetworkRequest { network: requested.network.clone() };
             let link = self.link(&requested.network)?;
-            let found = link.ask("for the network", asked, |mut manager, request| async move { manager.find_network(request).await }).await?;
+            let found =
+                link.ask("for the network", asked, |mut manager, request| async move { manager.find_network(request).await }).await?;
             let spec = found.network.and_then(|network| network.spec).unwrap_or_default();
             if !spec.attachable {
                 return Err(requests::not_attachable(&requested.network));
@@ -150,8 +152,7 @@ impl Networking {
         }
         let starting = Starting { container, all: self.starting.clone() };
         let path = self.net.create_container_namespace(container).await.map_err(|e| e.failure())?;
-        let mut set_up =
-            SetUp { namespace: NetworkNamespace { path }, files: NetworkFiles::default(), warnings: Vec::new(), starting };
+        let mut set_up = SetUp { namespace: NetworkNamespace { path }, files: NetworkFiles::default(), warnings: Vec::new(), starting };
         for requested in networks {
             match self.connect(container, name, requested).await {
                 Ok(joined) => {
@@ -189,14 +190,17 @@ impl Networking {
         };
         self.refuse_twice(container, name, requested)?;
         let leased = link.ask("for an address", asked, |mut manager, request| async move { manager.attach(request).await }).await;
-        let leased = leased.map_err(|failure| failure.during(format!("could not attach container `{name}` to network `{}`", requested.network)))?;
+        let leased =
+            leased.map_err(|failure| failure.during(format!("could not attach container `{name}` to network `{}`", requested.network)))?;
         let kept = self.keep(container, name, requested, endpoint_id, &leased);
         let outcome = match kept {
             Ok(attached) => self.applied(&attached).await.map(|warnings| (attached, warnings)),
             Err(failure) => Err(failure),
         };
         match outcome {
-            Ok((attached, warnings)) => Ok(Joined { endpoint: view::endpoint(&self.ledger.current(), name, &container, &attached), warnings }),
+            Ok((attached, warnings)) => {
+                Ok(Joined { endpoint: view::endpoint(&self.ledger.current(), name, &container, &attached), warnings })
+            }
             Err(failure) => {
                 self.drop_endpoints(container, |attached| attached.endpoint_id == endpoint_id).await;
                 self.release(vec![endpoint_id]).await;
@@ -209,7 +213,10 @@ impl Networking {
         let held = self.attachments.get(&container).map(|networks| networks.attached).unwrap_or_default();
         if held.len() >= limits::NETWORKS_A_CONTAINER {
             let most = limits::NETWORKS_A_CONTAINER;
-            return Err(Failure::new(FailureKind::ResourceExhausted, format!("container `{name}` is on {most} networks, which is the most")));
+            return Err(Failure::new(
+                FailureKind::ResourceExhausted,
+                format!("container `{name}` is on {most} networks, which is the most"),
+            ));
         }
         if held.iter().any(|attached| attached.network_name == requested.network || attached.network_id.to_string() == requested.network) {
             return Err(already_there(name, requested));
@@ -226,7 +233,8 @@ impl Networking {
         endpoint_id: EndpointId,
         leased: &v1::AttachResponse,
     ) -> Result<Attached, Failure> {
-        let malformed = |error: convert::Malformed| Failure::from_error(FailureKind::Internal, &error).during("the manager's answer makes no sense");
+        let malformed =
+            |error: convert::Malformed| Failure::from_error(FailureKind::Internal, &error).during("the manager's answer makes no sense");
         let network = leased.network.clone().unwrap_or_default();
         let mut attached = Attached {
             network_id: convert::id::<rcon_types::id::NetworkKind>("network", &network.id).map_err(malformed)?,
@@ -245,7 +253,9 @@ impl Networking {
             networks.attached.push(attached.clone());
             Ok(())
         });
-        changed.map_err(|error| Failure::new(FailureKind::Internal, error.to_string()).during("could not write down the container's networks"))??;
+        changed.map_err(|error| {
+            Failure::new(FailureKind::Internal, error.to_string()).during("could not write down the container's networks")
+        })??;
         Ok(attached)
     }
 
@@ -259,7 +269,9 @@ impl Networking {
             let message = format!("network `{}` could not be set up on this host", attached.network_name);
             return Err(match why {
                 Some(failure) => failure.during(message),
-                None => Failure::new(FailureKind::DeadlineExceeded, message).hint("`rconctl info` shows whether a manager answers this node"),
+                None => {
+                    Failure::new(FailureKind::DeadlineExceeded, message).hint("`rconctl info` shows whether a manager answers this node")
+                }
             });
         }
         let pass = self.passes.borrow().clone();
@@ -392,6 +404,7 @@ fn already_there(name: &ContainerName, requested: &Requested) -> Failure {
 
 fn random() -> Result<[u8; 16], Failure> {
     let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes).map_err(|error| Failure::new(FailureKind::Internal, error.to_string()).during("could not get random bytes"))?;
+    getrandom::fill(&mut bytes)
+        .map_err(|error| Failure::new(FailureKind::Internal, error.to_string()).during("could not get random bytes"))?;
     Ok(bytes)
 }

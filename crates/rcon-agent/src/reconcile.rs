@@ -121,7 +121,10 @@ impl Reconciler {
         let Desired { network: wanted, malformed } = desired(set, table, self.capabilities.backend);
         let mut problems: Vec<Problem> = malformed
             .into_iter()
-            .map(|(name, error)| Problem { network: None, failure: Failure::from_error(FailureKind::Internal, &error).during(format!("assignment of `{name}`")) })
+            .map(|(name, error)| Problem {
+                network: None,
+                failure: Failure::from_error(FailureKind::Internal, &error).during(format!("assignment of `{name}`")),
+            })
             .collect();
         let wanted_endpoints: BTreeSet<EndpointId> = wanted.networks.values().flat_map(|network| network.local.keys().copied()).collect();
         let revision = Revision(set.revision);

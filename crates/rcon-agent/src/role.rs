@@ -7,13 +7,9 @@ use std::{
 
 use rcon_identity::{CertificateChain, IdentityStore, RootBundle, renewal_time};
 use rcon_proto::{convert, v1};
-use rcon_rpc::{
-    status_to_failure,
-    tonic::Request,
-    v1::certificate_authority_client::CertificateAuthorityClient,
-};
+use rcon_rpc::{status_to_failure, tonic::Request, v1::certificate_authority_client::CertificateAuthorityClient};
 use rcon_types::{Failure, FailureKind, Role};
-use tokio::time::sleep;
+use tokio::{sync::watch, time::sleep};
 use tracing::{info, warn};
 
 use crate::{
@@ -38,11 +34,15 @@ pub struct Follower {
     pub store: Arc<IdentityStore>,
     /// What becomes a manager, or stops being one.
     pub side: Arc<dyn ClusterSide>,
+    /// How this node should have begun to serve, where that failed.
+    pub unserved: Option<Entry>,
+    /// Why it failed.
+    pub trouble: watch::Sender<Option<Failure>>,
 }
 
 impl Follower {
     /// Runs for as long as the node is a member.
-    pub async fn run(self) {
+    pub async fn run(mut self) {
         let mut sets = self.ledger.watch();
         let random = getrandom::u32().unwrap_or(u32::MAX / 2);
         loop {
@@ -60,7 +60,10 @@ impl Follower {
         }
     }
 
-    async fn step(&self, random: u32) -> Result<(), Failure> {
+    async fn step(&mut self, random: u32) -> Result<(), Failure> {
+        if let Some(entry) = self.unserved.clone() {
+            self.serve(entry).await?;
+        }
         let has = self.view.identity.role();
         let wanted = self.ledger.current().node.as_ref().and_then(|node| convert::role(node.role)).unwrap_or(has);
         let due = renewal_time(self.view.identity.validity(), random) <= SystemTime::now();
@@ -77,7 +80,15 @@ impl Follower {
             Role::Worker => Entry::Worker,
         };
         info!(role = %now, "the cluster gave this node another role");
-        self.side.serve(self.view.identity.clone(), &self.view.settings, entry).await
+        self.serve(entry).await
+    }
+
+    /// Begins to serve; where that fails, it is tried again at each step.
+    async fn serve(&mut self, entry: Entry) -> Result<(), Failure> {
+        let served = self.side.serve(self.view.identity.clone(), &self.view.settings, entry.clone()).await;
+        self.unserved = served.is_err().then_some(entry);
+        self.trouble.send_replace(served.clone().err());
+        served
     }
 
     /// Asks each manager in turn for a new certificate.

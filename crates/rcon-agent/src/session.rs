@@ -6,11 +6,7 @@
 use std::sync::Arc;
 
 use rcon_proto::v1::{self, session_down::Down, session_up::Up};
-use rcon_rpc::{
-    Channel, status_to_failure,
-    tonic::Streaming,
-    v1::node_session_client::NodeSessionClient,
-};
+use rcon_rpc::{Channel, status_to_failure, tonic::Streaming, v1::node_session_client::NodeSessionClient};
 use rcon_types::{Failure, FailureKind, Revision};
 use tokio::{
     sync::{mpsc, watch},

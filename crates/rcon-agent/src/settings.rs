@@ -39,7 +39,9 @@ impl NodeSettings {
         let bytes = match fs::read(&path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(Failure::new(FailureKind::Internal, error.to_string()).during(format!("could not read `{}`", path.display()))),
+            Err(error) => {
+                return Err(Failure::new(FailureKind::Internal, error.to_string()).during(format!("could not read `{}`", path.display())));
+            }
         };
         serde_json::from_slice(&bytes).map(Some).map_err(|error| {
             Failure::new(FailureKind::Internal, error.to_string())

@@ -15,7 +15,9 @@ pub fn endpoint(set: &v1::Assignments, name: &ContainerName, container: &Contain
     let assignment = set.networks.iter().find(|a| a.network.as_ref().is_some_and(|n| n.id[..] == network_id[..]));
     let network = assignment.and_then(|a| a.network.clone()).unwrap_or_default();
     let endpoint = assignment.and_then(|a| a.endpoints.iter().find(|e| e.id[..] == endpoint_id[..])).cloned().unwrap_or_default();
-    let subnet = |bytes: usize| network.subnets.iter().find(|s| s.prefix.as_ref().is_some_and(|p| p.address.len() == bytes)).cloned().unwrap_or_default();
+    let subnet = |bytes: usize| {
+        network.subnets.iter().find(|s| s.prefix.as_ref().is_some_and(|p| p.address.len() == bytes)).cloned().unwrap_or_default()
+    };
     let (v4, v6) = (subnet(4), subnet(16));
     let mut names = vec![name.to_string(), container.short()];
     names.extend(attached.request.aliases.iter().cloned());

@@ -11,18 +11,15 @@ use rcon_rpc::{
 };
 use rcon_types::{Failure, FailureKind};
 
-/// Whom a worker's user should ask instead.
-pub trait KnownManagers: Send + Sync + 'static {
-    /// HOST:PORT of managers; nothing where this host is in no cluster.
-    fn managers(&self) -> Option<Vec<String>>;
-}
+/// HOST:PORT of the managers; nothing where this host is in no cluster.
+pub type KnownManagers = Box<dyn Fn() -> Option<Vec<String>> + Send + Sync>;
 
 /// Cluster administration from this host.
 pub struct LocalControl {
     /// The manager in this process.
     pub manager: Arc<dyn LocalManager>,
-    /// The others.
-    pub others: Arc<dyn KnownManagers>,
+    /// Whom a worker's user should ask instead.
+    pub others: KnownManagers,
 }
 
 impl LocalControl {
@@ -30,11 +27,13 @@ impl LocalControl {
         if let Some(channel) = self.manager.channel() {
             return Ok(ControlClient::new(channel));
         }
-        let failure = match self.others.managers() {
+        let failure = match (self.others)() {
             None => Failure::new(FailureKind::FailedPrecondition, "this node is not part of a cluster")
                 .hint("`rconctl swarm init` or `rconctl swarm join`"),
-            Some(managers) => Failure::new(FailureKind::FailedPrecondition, "this node is not a manager, and cannot administer the cluster")
-                .hint(format!("run the command on a manager ({}), or promote this node there", managers.join(", "))),
+            Some(managers) => {
+                Failure::new(FailureKind::FailedPrecondition, "this node is not a manager, and cannot administer the cluster")
+                    .hint(format!("run the command on a manager ({}), or promote this node there", managers.join(", ")))
+            }
         };
         Err(failure_to_status(failure))
     }

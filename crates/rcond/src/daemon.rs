@@ -56,7 +56,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let control = LocalControl { manager: node.clone(), others: agent.known_managers() };
     let routes = agent.routes().add_service(ControlServer::new(control));
     let stop = CancellationToken::new();
-    let socket = LocalSocket { path: config.run_dir.join("rcond.sock"), group: config.socket_group.clone() };
+    let socket = LocalSocket { path: config.run_dir.join("rcond.sock"), group: config.socket_group.as_deref().map(group_id).transpose()? };
     let local = tokio::spawn(rcon_rpc::serve_unix(socket, routes, stop.clone().cancelled_owned()));
     info!(version = env!("CARGO_PKG_VERSION"), data_dir = %config.data_dir.display(), "rcond is up");
     wait_for_signal().await?;
@@ -65,6 +65,13 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     agent.shut_down().await;
     engine.close().await;
     local.await?.context("the local socket failed")
+}
+
+fn group_id(name: &str) -> anyhow::Result<u32> {
+    match nix::unistd::Group::from_name(name)? {
+        Some(group) => Ok(group.gid.as_raw()),
+        None => bail!("there is no group `{name}` on this host (socket_group)"),
+    }
 }
 
 fn make_directory(path: &Path) -> anyhow::Result<()> {
@@ -83,7 +90,7 @@ fn engine_options(config: &Config) -> anyhow::Result<EngineOptions> {
         shim_binary,
         runtime: config.runtime.clone(),
         cgroup_parent: config.cgroup_parent.clone(),
-        unpacker: Unpacker::own_process(),
+        unpacker: Unpacker::Process { program: "/proc/self/exe".into(), args: vec!["unpack".into()] },
     })
 }
 

@@ -6,6 +6,8 @@
 //! - `rcond unpack …` writes an image's layer to disk in a sandbox.
 
 mod config;
+mod control;
+mod daemon;
 mod logging;
 mod node;
 mod roles;
@@ -17,7 +19,6 @@ fn main() -> ExitCode {
     let _program = arguments.next();
     match arguments.next().as_deref().and_then(|role| role.to_str()) {
         Some("tunnel") => roles::tunnel(arguments.collect()),
-        Some("dns") => roles::dns(arguments.collect()),
         Some("unpack") => roles::unpack(arguments.collect()),
         _ => roles::agent(),
     }

@@ -11,7 +11,7 @@ use rcon_identity::{Identity, IdentityStore, Membership, RequestedKey};
 use rcon_manager::{Founding, Manager, ManagerGate, initial_transaction};
 use rcon_proto::{convert, v1};
 use rcon_raft::{Consensus, RaftGate, RaftOptions, Timing};
-use rcon_rpc::{Channel, Routes, tonic};
+use rcon_rpc::{Channel, Routes, tonic, v1::raft_server::RaftServer};
 use rcon_types::{Failure, FailureKind, Role};
 use tokio::{net::TcpListener, sync::Mutex, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -34,7 +34,7 @@ struct Running {
     tasks: Vec<JoinHandle<()>>,
     gates: Gates,
     identity: Arc<Identity>,
-    manager: Option<(Consensus, Manager)>,
+    manager: Option<Manager>,
 }
 
 /// What knocks on 2377/tcp meets: services that answer "not a manager" until somebody is behind them.
@@ -46,7 +46,7 @@ struct Gates {
 
 impl Gates {
     fn routes(&self) -> Routes {
-        self.raft.add_to(self.manager.routes())
+        self.manager.routes().add_service(RaftServer::new(self.raft.clone()))
     }
 }
 
@@ -85,23 +85,23 @@ impl Node {
 
     /// Puts a manager behind the gates, and lets this process reach it.
     fn lead(&self, running: &mut Running, consensus: Consensus) {
-        let manager = Manager::start(consensus.clone(), running.identity.clone(), &running.gates.manager);
-        let (channel, server) = rcon_rpc::in_process(running.identity.clone(), running.gates.manager.routes(), running.stop.clone().cancelled_owned());
+        let manager = Manager::new(consensus, running.identity.clone(), &running.gates.manager);
+        let (channel, server) =
+            rcon_rpc::in_process(running.identity.clone(), running.gates.manager.routes(), running.stop.clone().cancelled_owned());
         running.tasks.push(tokio::spawn(async move {
             if let Err(failure) = server.await {
                 error!(%failure, "the server for this process ended");
             }
         }));
         self.manager.store(Some(Arc::new(channel)));
-        running.manager = Some((consensus, manager));
+        running.manager = Some(manager);
     }
 
     async fn end(&self, slot: &mut Option<Running>) {
         self.manager.store(None);
         let Some(running) = slot.take() else { return };
-        if let Some((consensus, manager)) = running.manager {
-            manager.shut_down().await;
-            consensus.shutdown().await;
+        if let Some(manager) = running.manager {
+            manager.shutdown().await;
         }
         running.stop.cancel();
         for task in running.tasks {
@@ -168,7 +168,12 @@ impl LocalManager for Node {
 
 #[tonic::async_trait]
 impl ClusterSide for Node {
-    async fn found(&self, request: &v1::SwarmInitRequest, settings: &NodeSettings, description: v1::NodeDescription) -> Result<Founded, Failure> {
+    async fn found(
+        &self,
+        request: &v1::SwarmInitRequest,
+        settings: &NodeSettings,
+        description: v1::NodeDescription,
+    ) -> Result<Founded, Failure> {
         let mut slot = self.running.lock().await;
         self.end(&mut slot).await;
         // What an interrupted founding left.
@@ -214,8 +219,9 @@ impl ClusterSide for Node {
             Entry::NewManager { managers } => Consensus::join(options, identity, &running.gates.raft, &managers).await,
             Entry::Manager => {
                 self.end(&mut Some(running)).await;
-                return Err(Failure::new(FailureKind::FailedPrecondition, "this node is a manager, but its Raft log is gone")
-                    .hint("remove the node on another manager (`rconctl node rm --force`), `rconctl swarm leave --force` here, and join again"));
+                return Err(Failure::new(FailureKind::FailedPrecondition, "this node is a manager, but its Raft log is gone").hint(
+                    "remove the node on another manager (`rconctl node rm --force`), `rconctl swarm leave --force` here, and join again",
+                ));
             }
         };
         match consensus {
@@ -231,11 +237,11 @@ impl ClusterSide for Node {
 
     async fn resign(&self) -> Result<(), Failure> {
         let slot = self.running.lock().await;
-        let Some(Running { manager: Some((consensus, _)), identity, .. }) = slot.as_ref() else { return Ok(()) };
+        let Some(Running { manager: Some(manager), identity, .. }) = slot.as_ref() else { return Ok(()) };
         if identity.role() != Role::Manager {
             warn!("a worker has a manager running");
         }
-        consensus.remove_manager(identity.own().node_id).await.map_err(Failure::from)
+        manager.consensus().remove_manager(identity.own().node_id).await.map_err(Failure::from)
     }
 
     async fn stop(&self, forget: bool) -> Result<(), Failure> {

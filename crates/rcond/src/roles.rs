@@ -42,8 +42,12 @@ pub fn tunnel(arguments: Vec<OsString>) -> ExitCode {
         Err(code) => return code,
     };
     logging::start(logging::LogFormat::Text);
-    let options =
-        rcon_tunnel::Options { control_socket: flags.socket, state_file: flags.state, tap_namespace: flags.namespace, wg_socket: flags.wg_socket };
+    let options = rcon_tunnel::Options {
+        control_socket: flags.socket,
+        state_file: flags.state,
+        tap_namespace: flags.namespace,
+        wg_socket: flags.wg_socket,
+    };
     finish(rcon_tunnel::run(options).map_err(anyhow::Error::new))
 }
 

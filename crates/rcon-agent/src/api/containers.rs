@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use rcon_engine::{AttachRequest, ContainerRecord, CreateRequest, Engine, EngineError, ExecRequest, ListFilter, LogQuery, StopRequest, StreamKind};
+use rcon_engine::{
+    AttachRequest, ContainerRecord, CreateRequest, Engine, EngineError, ExecRequest, ListFilter, LogQuery, StopRequest, StreamKind,
+};
 use rcon_proto::v1::{self, stream_up::Up};
 use rcon_rpc::{
     failure_to_status,
@@ -69,7 +71,9 @@ impl Containers for ContainersService {
         let asked = request.into_inner();
         let mut warnings = Vec::new();
         if asked.networks.is_empty() {
-            warnings.push("no --network was given: the container has a loopback interface alone (this version has no default bridge)".to_owned());
+            warnings.push(
+                "no --network was given: the container has a loopback interface alone (this version has no default bridge)".to_owned(),
+            );
         }
         let networks = self.networking.parse(asked.networks).map_err(failure_to_status)?;
         self.networking.check(&networks).await.map_err(failure_to_status)?;
@@ -213,7 +217,10 @@ impl Containers for ContainersService {
         Ok(Response::new(answer))
     }
 
-    async fn network_disconnect(&self, request: Request<v1::NetworkDisconnectRequest>) -> Result<Response<v1::NetworkDisconnectResponse>, Status> {
+    async fn network_disconnect(
+        &self,
+        request: Request<v1::NetworkDisconnectRequest>,
+    ) -> Result<Response<v1::NetworkDisconnectResponse>, Status> {
         let asked = request.into_inner();
         let record = self.record(&asked.container)?;
         let left = self.networking.disconnect(record.id, &asked.network).await.map_err(failure_to_status)?;
@@ -237,8 +244,10 @@ impl ContainersService {
 
 /// The single network of a connect request.
 fn one(parsed: Result<Vec<Requested>, Failure>) -> Result<[Requested; 1], Status> {
-    parsed
-        .map_err(failure_to_status)?
-        .try_into()
-        .map_err(|_| failure_to_status(Failure::new(FailureKind::InvalidArgument, "a container is connected to one network at a time, and not to `none`")))
+    parsed.map_err(failure_to_status)?.try_into().map_err(|_| {
+        failure_to_status(Failure::new(
+            FailureKind::InvalidArgument,
+            "a container is connected to one network at a time, and not to `none`",
+        ))
+    })
 }

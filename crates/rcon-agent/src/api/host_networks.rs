@@ -27,7 +27,8 @@ impl HostNetworksService {
     }
 
     fn networks(&self) -> Vec<(v1::HostNetwork, Option<v1::NetworkAssignment>)> {
-        let none = v1::HostNetwork { id: "none".into(), name: "none".into(), driver: "null".into(), scope: "local".into(), encrypted: false };
+        let none =
+            v1::HostNetwork { id: "none".into(), name: "none".into(), driver: "null".into(), scope: "local".into(), encrypted: false };
         let set = self.networking.ledger.current();
         let overlays = set.networks.iter().filter_map(|assignment| {
             let network = assignment.network.as_ref()?;

@@ -48,7 +48,11 @@ impl Images for ImagesService {
         let Some(v1::ImportRequest { part: Some(Part::Head(head)) }) = pieces.message().await? else {
             return Err(failure_to_status(Failure::new(FailureKind::InvalidArgument, "the first message of an import names the image")));
         };
-        let asked = ImportRequest { reference: Some(head.reference).filter(|reference| !reference.is_empty()), changes: head.changes, message: head.message };
+        let asked = ImportRequest {
+            reference: Some(head.reference).filter(|reference| !reference.is_empty()),
+            changes: head.changes,
+            message: head.message,
+        };
         let (near, far) = duplex(ARCHIVE_BUFFER);
         let importing = self.engine.import_image(asked, far);
         let (pumped, imported) = tokio::join!(pump(pieces, near), importing);

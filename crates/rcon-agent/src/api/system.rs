@@ -61,8 +61,11 @@ impl System for SystemService {
             info.control_address = view.settings.advertised.to_string();
             info.manager_addresses = view.link.candidates().into_iter().map(|candidate| candidate.address).collect();
             info.connected = view.link.current().is_some();
+            let trouble = view.trouble.borrow().clone();
+            info.warnings.extend(trouble.map(|failure| failure.to_string().replace('\n', ";")));
             if *view.removed.borrow() {
-                info.warnings.push("the cluster says that this node is not its member: `rconctl swarm leave --force`, then join again".to_owned());
+                info.warnings
+                    .push("the cluster says that this node is not its member: `rconctl swarm leave --force`, then join again".to_owned());
             }
         }
         Ok(Response::new(info))
