@@ -14,7 +14,7 @@ use rcon_rpc::{
 };
 use rcon_types::{ContainerId, Failure, FailureKind, Mtu, Revision};
 use tokio::{
-    sync::{Notify, broadcast::error::RecvError, watch},
+    sync::{broadcast::error::RecvError, watch},
     task::JoinHandle,
 };
 use tokio_util::sync::CancellationToken;
@@ -30,7 +30,7 @@ use crate::{
     limits,
     membership::{Membership, Parts},
     names::NameServer,
-    networking::Networking,
+    networking::{Networking, NetworkingParts},
     reconcile::{Pass, Reconciler},
     tunnel_watch::TunnelWatch,
 };
@@ -80,10 +80,15 @@ impl Agent {
         let attachments = Arc::new(attachments);
         let tunnel = Arc::new(tunnel_helper(&data_dir, &run_dir));
         let names = Arc::new(NameServer::new(&data_dir, &run_dir));
-        let (wake, passes, applied) = (Arc::new(Notify::new()), watch::Sender::new(Pass::default()), watch::Sender::new(Revision(0)));
+        let (passes, applied) = (watch::Sender::new(Pass::default()), watch::Sender::new(Revision(0)));
         let tunnel_watch = TunnelWatch::new(tunnel.clone());
-        let networking = Networking::new(net.clone(), ledger.clone(), attachments.clone(), passes.subscribe(), wake.clone(), tunnel_watch);
-        let networking = Arc::new(networking);
+        let networking = Arc::new(Networking::new(NetworkingParts {
+            net: net.clone(),
+            ledger: ledger.clone(),
+            attachments: attachments.clone(),
+            passes: passes.subscribe(),
+            tunnel: tunnel_watch,
+        }));
         let membership = Membership::new(Parts {
             data_dir: data_dir.clone(),
             store,
@@ -104,7 +109,6 @@ impl Agent {
             tunnel,
             private_key_file: data_dir.join("identity/wireguard.key"),
             names,
-            wake,
             passes: passes.clone(),
             applied,
         };

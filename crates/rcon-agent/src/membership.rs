@@ -8,7 +8,7 @@ use rcon_identity::{CertificateChain, Identity, IdentityStore, JoinToken, RootBu
 use rcon_net::HostNet;
 use rcon_proto::{convert, v1};
 use rcon_rpc::{status_to_failure, tonic::Request, v1::certificate_authority_client::CertificateAuthorityClient};
-use rcon_types::{Failure, FailureKind, NodeId, Revision, Role};
+use rcon_types::{Failure, FailureKind, Revision, Role};
 use tokio::{
     sync::{Mutex, watch},
     task::JoinHandle,
@@ -379,12 +379,6 @@ impl Membership {
         if let Err(failure) = self.parts.side.stop(false).await {
             warn!(%failure, "the manager did not stop cleanly");
         }
-    }
-
-    /// The node's id, where it is a member.
-    #[must_use]
-    pub fn node_id(&self) -> Option<NodeId> {
-        self.view.borrow().as_ref().map(|view| view.identity.own().node_id)
     }
 }
 

@@ -16,7 +16,7 @@ use rcon_net::HostNet;
 use rcon_proto::{convert, v1};
 use rcon_types::{ContainerId, ContainerName, EndpointId, Failure, FailureKind, NetworkId};
 use tokio::{
-    sync::{Notify, watch},
+    sync::watch,
     time::{Instant, timeout},
 };
 use tracing::{debug, warn};
@@ -72,8 +72,8 @@ pub struct Joined {
     pub warnings: Vec<String>,
 }
 
-/// The networks of this host's containers.
-pub struct Networking {
+/// What the networks of containers are made with.
+pub struct NetworkingParts {
     /// The hands.
     pub net: HostNet,
     /// What the cluster wants.
@@ -82,26 +82,36 @@ pub struct Networking {
     pub attachments: Arc<Attachments>,
     /// What the reconcile loop came to.
     pub passes: watch::Receiver<Pass>,
-    /// Asks the reconcile loop for a pass.
-    pub wake: Arc<Notify>,
     /// Who has shaken hands with whom.
     pub tunnel: TunnelWatch,
+}
+
+/// The networks of this host's containers.
+pub struct Networking {
+    net: HostNet,
+    pub(crate) ledger: Arc<Ledger>,
+    attachments: Arc<Attachments>,
+    pub(crate) passes: watch::Receiver<Pass>,
+    pub(crate) tunnel: TunnelWatch,
     link: ArcSwapOption<ManagerLink>,
     starting: Arc<Mutex<BTreeSet<ContainerId>>>,
+}
+
+/// A container on its way into a network.
+#[derive(Clone, Copy)]
+struct Joining<'a> {
+    container: ContainerId,
+    name: &'a ContainerName,
+    requested: &'a Requested,
+    endpoint_id: EndpointId,
 }
 
 impl Networking {
     /// The networking of a host that is in no cluster yet.
     #[must_use]
-    pub fn new(
-        net: HostNet,
-        ledger: Arc<Ledger>,
-        attachments: Arc<Attachments>,
-        passes: watch::Receiver<Pass>,
-        wake: Arc<Notify>,
-        tunnel: TunnelWatch,
-    ) -> Self {
-        Self { net, ledger, attachments, passes, wake, tunnel, link: ArcSwapOption::empty(), starting: Arc::default() }
+    pub fn new(parts: NetworkingParts) -> Self {
+        let NetworkingParts { net, ledger, attachments, passes, tunnel } = parts;
+        Self { net, ledger, attachments, passes, tunnel, link: ArcSwapOption::empty(), starting: Arc::default() }
     }
 
     /// Says how the managers are reached from now on.
@@ -192,7 +202,7 @@ impl Networking {
         let leased = link.ask("for an address", asked, |mut manager, request| async move { manager.attach(request).await }).await;
         let leased =
             leased.map_err(|failure| failure.during(format!("could not attach container `{name}` to network `{}`", requested.network)))?;
-        let kept = self.keep(container, name, requested, endpoint_id, &leased);
+        let kept = self.keep(Joining { container, name, requested, endpoint_id }, &leased);
         let outcome = match kept {
             Ok(attached) => self.applied(&attached).await.map(|warnings| (attached, warnings)),
             Err(failure) => Err(failure),
@@ -225,14 +235,8 @@ impl Networking {
     }
 
     /// Writes down what the container holds from now on.
-    fn keep(
-        &self,
-        container: ContainerId,
-        name: &ContainerName,
-        requested: &Requested,
-        endpoint_id: EndpointId,
-        leased: &v1::AttachResponse,
-    ) -> Result<Attached, Failure> {
+    fn keep(&self, joining: Joining<'_>, leased: &v1::AttachResponse) -> Result<Attached, Failure> {
+        let Joining { container, name, requested, endpoint_id } = joining;
         let malformed =
             |error: convert::Malformed| Failure::from_error(FailureKind::Internal, &error).during("the manager's answer makes no sense");
         let network = leased.network.clone().unwrap_or_default();

@@ -8,10 +8,7 @@ use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::Duration};
 use rcon_net::{Capabilities, HostNet, Problem, Report, tunnel_client, tunnel_tables};
 use rcon_proto::v1::Assignments;
 use rcon_types::{EndpointId, Failure, FailureKind, NetworkId, Revision};
-use tokio::{
-    sync::{Notify, watch},
-    time::sleep,
-};
+use tokio::{sync::watch, time::sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
@@ -44,6 +41,13 @@ impl Pass {
     }
 }
 
+/// What a pass follows.
+struct Watches {
+    sets: watch::Receiver<Arc<Assignments>>,
+    tables: watch::Receiver<Table>,
+    reports: watch::Receiver<Report>,
+}
+
 /// What a pass reads and acts on.
 pub struct Reconciler {
     /// The hands.
@@ -60,8 +64,6 @@ pub struct Reconciler {
     pub private_key_file: PathBuf,
     /// The containers' name server.
     pub names: Arc<NameServer>,
-    /// Asks for a pass.
-    pub wake: Arc<Notify>,
     /// Where passes are published.
     pub passes: watch::Sender<Pass>,
     /// Where the applied revision is published, for the session's beats.
@@ -71,13 +73,11 @@ pub struct Reconciler {
 impl Reconciler {
     /// Runs until `stop`.
     pub async fn run(mut self, stop: CancellationToken) {
-        let mut sets = self.ledger.watch();
-        let mut tables = self.attachments.watch();
-        let mut reports = self.net.watch();
+        let mut watches = Watches { sets: self.ledger.watch(), tables: self.attachments.watch(), reports: self.net.watch() };
         let mut pause = limits::PASS_RETRY.0;
         loop {
-            let set = sets.borrow_and_update().clone();
-            let table = tables.borrow_and_update().clone();
+            let set = watches.sets.borrow_and_update().clone();
+            let table = watches.tables.borrow_and_update().clone();
             let whole = self.pass(&set, &table).await;
             let wait = if whole {
                 pause = limits::PASS_RETRY.0;
@@ -86,26 +86,19 @@ impl Reconciler {
                 pause = (pause * 2).min(limits::PASS_RETRY.1);
                 pause
             };
-            if !self.woken(&mut sets, &mut tables, &mut reports, wait, &stop).await {
+            if !self.woken(&mut watches, wait, &stop).await {
                 return;
             }
         }
     }
 
     /// Waits for the next reason to look; `false` at the end.
-    async fn woken(
-        &self,
-        sets: &mut watch::Receiver<Arc<Assignments>>,
-        tables: &mut watch::Receiver<Table>,
-        reports: &mut watch::Receiver<Report>,
-        wait: Duration,
-        stop: &CancellationToken,
-    ) -> bool {
+    async fn woken(&self, watches: &mut Watches, wait: Duration, stop: &CancellationToken) -> bool {
+        let Watches { sets, tables, reports } = watches;
         tokio::select! {
             () = stop.cancelled() => false,
             changed = sets.changed() => changed.is_ok(),
             changed = tables.changed() => changed.is_ok(),
-            () = self.wake.notified() => true,
             () = sleep(wait) => true,
             Ok(()) = reports.changed() => {
                 // Damage that the hands have mended, or could not: said on, no pass of ours is needed for it.

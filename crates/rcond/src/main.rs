@@ -19,6 +19,7 @@ fn main() -> ExitCode {
     let _program = arguments.next();
     match arguments.next().as_deref().and_then(|role| role.to_str()) {
         Some("tunnel") => roles::tunnel(arguments.collect()),
+        Some("dns") => roles::dns(arguments.collect()),
         Some("unpack") => roles::unpack(arguments.collect()),
         _ => roles::agent(),
     }

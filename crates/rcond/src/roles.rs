@@ -22,9 +22,6 @@ struct TunnelFlags {
     /// The network namespace of the overlays
     #[arg(long)]
     namespace: PathBuf,
-    /// The socket for `wg show`
-    #[arg(long)]
-    wg_socket: Option<PathBuf>,
 }
 
 fn parse<T: Parser>(role: &str, arguments: Vec<OsString>) -> Result<T, ExitCode> {
@@ -49,6 +46,36 @@ pub fn tunnel(arguments: Vec<OsString>) -> ExitCode {
         wg_socket: flags.wg_socket,
     };
     finish(rcon_tunnel::run(options).map_err(anyhow::Error::new))
+}
+
+/// `rcond dns`: started by the agent, outlives it.
+#[derive(Debug, Parser)]
+#[command(name = "rcond dns", version, about = "The name server of an rcon node's containers; started by the agent")]
+struct DnsFlags {
+    /// The file with the names
+    #[arg(long)]
+    snapshot: PathBuf,
+    /// The socket to serve
+    #[arg(long)]
+    socket: PathBuf,
+}
+
+/// The containers' name server.
+pub fn dns(arguments: Vec<OsString>) -> ExitCode {
+    let flags: DnsFlags = match parse("dns", arguments) {
+        Ok(flags) => flags,
+        Err(code) => return code,
+    };
+    logging::start(logging::LogFormat::Text);
+    let run = || {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+        let options = rcon_dns::Options { snapshot: flags.snapshot, socket: flags.socket };
+        runtime.block_on(async {
+            let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+            rcon_dns::run(options, async move { drop(terminate.recv().await) }).await.map_err(anyhow::Error::new)
+        })
+    };
+    finish(run())
 }
 
 /// An image's layer, written to disk in a sandbox.
