@@ -116,7 +116,11 @@ fn peer(node: &v1::Node) -> v1::Peer {
 mod tests {
     use super::*;
     use crate::fixture::Fixture;
-    use rcon_proto::Message;
+    use proptest::{collection, prelude::*};
+    use rcon_proto::{
+        Message,
+        assignments::{apply_delta, delta},
+    };
     use rcon_types::Role;
 
     fn of(fixture: &Fixture, node: NodeId) -> v1::Assignments {
@@ -164,12 +168,72 @@ mod tests {
         assert_eq!(Underlay::of(&fixture.state).mtu_of(&v1::NetworkSpec { mtu: 9000, ..plain }), Mtu(9000));
     }
 
+    /// Something that happens to a cluster of five hosts and four networks.
+    #[derive(Debug, Clone, Copy)]
+    enum Event {
+        Attach { node: u8, network: usize },
+        Detach { nth: usize },
+        Beat { node: u8, ready: bool },
+        Shrink { node: u8, mtu: u32 },
+    }
+
+    fn event() -> impl Strategy<Value = Event> {
+        prop_oneof![
+            3 => (2_u8..7, 0_usize..4).prop_map(|(node, network)| Event::Attach { node, network }),
+            2 => (0_usize..8).prop_map(|nth| Event::Detach { nth }),
+            1 => (2_u8..7, any::<bool>()).prop_map(|(node, ready)| Event::Beat { node, ready }),
+            1 => (2_u8..7, 1400_u32..1500).prop_map(|(node, mtu)| Event::Shrink { node, mtu }),
+        ]
+    }
+
+    fn happen(fixture: &mut Fixture, networks: &[rcon_types::NetworkId], event: Event) {
+        let id = |number| NodeId::from_bytes([number; 16]);
+        match event {
+            Event::Attach { node, network } => {
+                let name = format!("c{}", fixture.state.revision());
+                fixture.add_endpoint(id(node), networks[network], &name);
+            }
+            Event::Detach { nth } => {
+                let endpoint = fixture.state.endpoints().nth(nth).map(|(id, _)| id);
+                fixture.apply(endpoint.map(|id| v1::op::Op::RemoveEndpoint(convert::id_bytes(id))).into_iter().collect());
+            }
+            Event::Beat { node, ready } => fixture.set_state(id(node), if ready { v1::NodeState::Ready } else { v1::NodeState::Down }),
+            Event::Shrink { node, mtu } => {
+                let description = v1::NodeDescription { underlay_mtu: mtu, ..crate::fixture::description(node) };
+                let describe = v1::DescribeNode { node_id: convert::id_bytes(id(node)), description: Some(description) };
+                fixture.apply(vec![v1::op::Op::DescribeNode(describe)]);
+            }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
+
+        #[test]
+        fn whoever_applies_the_deltas_has_the_set_of_the_state(events in collection::vec(collection::vec(event(), 1..4), 1..12)) {
+            let mut fixture = Fixture::new();
+            let nodes: Vec<NodeId> = (2..7).map(|n| fixture.add_node(n, Role::Worker)).collect();
+            let networks: Vec<_> = (0..4).map(|n| fixture.add_network(&format!("n{n}"), n % 2 == 0)).collect();
+            let mut ledgers: Vec<v1::Assignments> = nodes.iter().map(|node| of(&fixture, *node)).collect();
+            for flush in events {
+                flush.into_iter().for_each(|event| happen(&mut fixture, &networks, event));
+                for (node, ledger) in nodes.iter().zip(&mut ledgers) {
+                    let set = of(&fixture, *node);
+                    let change = delta(ledger, &set);
+                    *ledger = apply_delta(ledger.clone(), change).unwrap();
+                    prop_assert_eq!(&*ledger, &set);
+                }
+            }
+        }
+    }
+
     #[test]
     fn no_secret_of_the_cluster_is_in_a_set() {
         let fixture = Fixture::new();
         let bytes = of(&fixture, fixture.founded.node_id).encode_to_vec();
         let cluster = fixture.state.cluster().unwrap();
-        let secrets = fixture.state.tokens().flat_map(|(_, t)| [t.secret.clone(), t.secret_sha256.clone()]).chain([cluster.ca_key_pkcs8.clone()]);
+        let secrets =
+            fixture.state.tokens().flat_map(|(_, t)| [t.secret.clone(), t.secret_sha256.clone()]).chain([cluster.ca_key_pkcs8.clone()]);
         for secret in secrets {
             assert!(secret.len() >= 16 && !bytes.windows(secret.len()).any(|window| window == secret));
         }

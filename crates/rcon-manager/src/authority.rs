@@ -9,7 +9,8 @@ use rcon_types::{Failure, FailureKind};
 /// # Errors
 /// When there is no cluster, or its roots cannot be read.
 pub fn roots(state: &State) -> Result<RootBundle, Failure> {
-    let cluster = state.cluster().ok_or_else(|| Failure::new(FailureKind::Unavailable, "this manager has no state yet").hint("try again"))?;
+    let cluster =
+        state.cluster().ok_or_else(|| Failure::new(FailureKind::Unavailable, "this manager has no state yet").hint("try again"))?;
     let pem = std::str::from_utf8(&cluster.root_certificates_pem)
         .map_err(|_| Failure::new(FailureKind::Internal, "the cluster's root certificates are no text"))?;
     Ok(RootBundle::from_pem(pem)?)

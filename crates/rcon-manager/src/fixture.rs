@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use rcon_identity::{CertificateAuthority, NodeKey, RequestedKey, RootBundle};
+use rcon_identity::{NodeKey, RequestedKey};
 use rcon_proto::{convert, v1};
 use rcon_state::State;
 use rcon_types::{EndpointId, NetworkId, NodeId, Role};
@@ -81,7 +81,8 @@ impl Fixture {
 
     pub fn add_network(&mut self, name: &str, encrypted: bool) -> NetworkId {
         let id: NetworkId = random::id().unwrap();
-        let spec = v1::NetworkSpec { name: name.to_owned(), driver: "overlay".to_owned(), encrypted, attachable: true, ..Default::default() };
+        let spec =
+            v1::NetworkSpec { name: name.to_owned(), driver: "overlay".to_owned(), encrypted, attachable: true, ..Default::default() };
         self.apply(vec![v1::op::Op::CreateNetwork(v1::Network { id: convert::id_bytes(id), spec: Some(spec), ..Default::default() })]);
         id
     }
@@ -107,11 +108,5 @@ impl Fixture {
     pub fn set_state(&mut self, id: NodeId, state: v1::NodeState) {
         let set = v1::SetNodeState { node_id: convert::id_bytes(id), state: state.into(), message: String::new() };
         self.apply(vec![v1::op::Op::SetNodeState(set)]);
-    }
-
-    pub fn authority(&self) -> CertificateAuthority {
-        let cluster = self.state.cluster().unwrap();
-        let roots = RootBundle::from_pem(std::str::from_utf8(&cluster.root_certificates_pem).unwrap()).unwrap();
-        CertificateAuthority::from_parts(&roots, &cluster.ca_key_pkcs8).unwrap()
     }
 }

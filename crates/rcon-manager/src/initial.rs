@@ -106,10 +106,7 @@ pub fn initial_transaction(founding: &Founding, key: &RequestedKey, now: SystemT
         op(v1::op::Op::PutToken(tokens::standing(Role::Worker, &worker))),
         op(v1::op::Op::PutToken(tokens::standing(Role::Manager, &manager))),
         op(v1::op::Op::CreateNode(first_node(founding, node_id, key, milliseconds(now)))),
-        op(v1::op::Op::ReserveRaftId(v1::ReserveRaftId {
-            node_id: convert::id_bytes(node_id),
-            address: founding.control_address.clone(),
-        })),
+        op(v1::op::Op::ReserveRaftId(v1::ReserveRaftId { node_id: convert::id_bytes(node_id), address: founding.control_address.clone() })),
     ];
     let txn = transaction(random::id().map_err(RandomError::failure)?, now, ops);
     try_on_nothing(&txn)?;

@@ -64,3 +64,5 @@ pub const UNDERLAY_MTU_DEFAULT: u32 = 1500;
 pub const NAMED_IN_WARNING: usize = 3;
 /// The least time between two reports of sessions to the leader: sessions that begin together are reported together.
 pub const REPORT_PAUSE: Duration = Duration::from_millis(20);
+/// How long a removal waits until the leader has taken the node out of Raft.
+pub const RETIREMENT_DEADLINE: Duration = Duration::from_secs(30);

@@ -16,9 +16,9 @@ use tokio::time::{sleep, timeout};
 
 use crate::{
     authorise::table,
-    leader_client::{digest, heard},
     limits::{BEAT, ISOLATION, PEER_DEADLINE, REPORT_PAUSE},
     liveness::core::Heard,
+    peer_client::{digest, heard},
     shared::{ManagerGate, Shared, lock, reply},
 };
 
@@ -81,7 +81,7 @@ pub async fn heard_everywhere(shared: &Shared) -> BTreeMap<NodeId, Heard> {
         return all;
     }
     let Some(leader) = shared.replica.consensus().leader() else { return own().collect() };
-    let mut all = shared.leader.collect(leader, &shared.replica.state()).await.unwrap_or_else(|failure| {
+    let mut all = shared.peers.collect(leader, &shared.replica.state()).await.unwrap_or_else(|failure| {
         tracing::debug!(%failure, "the leader did not say which nodes are heard");
         BTreeMap::new()
     });
@@ -119,7 +119,7 @@ async fn report_once(shared: &Shared) -> Result<(), Failure> {
     let leader = shared.replica.consensus().leader().filter(|leader| *leader != own);
     let leader = leader.ok_or_else(|| Failure::new(FailureKind::Unavailable, "the managers have no leader"))?;
     let state = shared.replica.state();
-    let report = shared.leader.report(leader, &state, &heard);
+    let report = shared.peers.report(leader, &state, &heard);
     timeout(PEER_DEADLINE + Duration::from_millis(100), report)
         .await
         .unwrap_or_else(|_| Err(Failure::new(FailureKind::DeadlineExceeded, "the leader does not answer")))

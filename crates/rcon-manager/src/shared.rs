@@ -18,8 +18,8 @@ use crate::{
         table::{CallerClass, Rule},
     },
     ca_service::limiter::FailureLimiter,
-    leader_client::LeaderClient,
     liveness::core::Liveness,
+    peer_client::PeerClient,
     replica::Replica,
     sessions::Sessions,
 };
@@ -36,8 +36,8 @@ pub struct Shared {
     pub liveness: Mutex<Option<Liveness>>,
     /// Woken when `liveness` has something new.
     pub liveness_changed: tokio::sync::Notify,
-    /// How other managers reach the leader.
-    pub leader: LeaderClient,
+    /// How other managers are reached.
+    pub peers: PeerClient,
     /// Joins that failed.
     pub join_failures: Mutex<FailureLimiter>,
     underlay: Mutex<Option<(Revision, Underlay)>>,
@@ -49,7 +49,7 @@ impl Shared {
     pub fn new(replica: Replica, identity: Arc<Identity>) -> Self {
         Self {
             replica,
-            leader: LeaderClient::new(Arc::clone(&identity)),
+            peers: PeerClient::new(Arc::clone(&identity)),
             identity,
             sessions: Sessions::default(),
             liveness: Mutex::new(None),
@@ -115,7 +115,11 @@ impl ManagerGate {
     ///
     /// # Errors
     /// The refusal, as a status.
-    pub fn admit<'a, T>(&'a self, rule: &'a Rule, request: &Request<T>) -> impl Future<Output = Result<Admitted, Status>> + Send + use<'a, T> {
+    pub fn admit<'a, T>(
+        &'a self,
+        rule: &'a Rule,
+        request: &Request<T>,
+    ) -> impl Future<Output = Result<Admitted, Status>> + Send + use<'a, T> {
         let origin = origin(request);
         async move { self.admit_origin(rule, origin).await }
     }

@@ -61,7 +61,9 @@ pub fn wish(request: v1::GetJoinTokenRequest, state: &State, now_ms: u64) -> Res
     let role = rcon_proto::convert::role(request.role).ok_or_else(|| invalid("a join token is for a role: worker or manager"))?;
     let has_limits = request.expires_in_s > 0 || request.uses > 0;
     match (request.rotate, has_limits) {
-        (true, true) => Err(invalid("the standing token has no limits").hint("either `--rotate`, or `--expires` and `--uses` for one more token")),
+        (true, true) => {
+            Err(invalid("the standing token has no limits").hint("either `--rotate`, or `--expires` and `--uses` for one more token"))
+        }
         (true, false) => Ok(Wish::Rotate(role)),
         (false, false) => Ok(Wish::Show(role)),
         (false, true) if request.expires_in_s > TOKEN_LIFE_S => Err(invalid("a join token lives at most ten years")),

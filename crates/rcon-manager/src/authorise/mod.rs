@@ -95,9 +95,8 @@ fn refusal(rule: &Rule, class: CallerClass, node: Option<NodeId>, state: &State)
         }
         CallerClass::Manager => denied("a manager may not do this from another host".to_owned()),
         CallerClass::LocalAdministrator => denied("this is not served on the local socket".to_owned()),
-        CallerClass::Removed => {
-            denied(format!("{who} was removed from the cluster")).hint("leave with `rconctl swarm leave --force`, then join again with a token")
-        }
+        CallerClass::Removed => denied(format!("{who} was removed from the cluster"))
+            .hint("leave with `rconctl swarm leave --force`, then join again with a token"),
         CallerClass::Expired => unauthenticated(format!("the certificate of {who} has expired"))
             .hint("the node renews it by itself when it reaches a manager; check the clocks of both hosts"),
         CallerClass::Unknown => Failure::new(FailureKind::Unavailable, format!("this manager does not know {who} yet"))

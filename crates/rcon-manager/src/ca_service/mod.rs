@@ -79,7 +79,8 @@ struct Issued {
 
 /// Signs a certificate for a member and its key.
 fn issue(state: &State, node: NodeId, key: &RequestedKey, now: SystemTime) -> Result<Issued, Failure> {
-    let record = state.node(node).ok_or_else(|| Failure::new(FailureKind::PermissionDenied, format!("node {node} is not in the cluster")))?;
+    let record =
+        state.node(node).ok_or_else(|| Failure::new(FailureKind::PermissionDenied, format!("node {node} is not in the cluster")))?;
     if record.public_key_digest != key.digest().as_slice() {
         return Err(Failure::new(FailureKind::PermissionDenied, "the certificate request is not for the key on record")
             .hint("a node keeps its key for as long as it is a member; leave and join again to change it"));

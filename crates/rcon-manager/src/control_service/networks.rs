@@ -18,12 +18,8 @@ use crate::{
 pub(super) async fn create(shared: &Shared, request: v1::CreateNetworkRequest) -> Result<v1::CreateNetworkResponse, Failure> {
     let spec = normalise(request.spec)?;
     let id: NetworkId = random::id().map_err(RandomError::failure)?;
-    let network = v1::Network {
-        id: convert::id_bytes(id),
-        created_ms: milliseconds(SystemTime::now()),
-        spec: Some(spec),
-        ..v1::Network::default()
-    };
+    let network =
+        v1::Network { id: convert::id_bytes(id), created_ms: milliseconds(SystemTime::now()), spec: Some(spec), ..v1::Network::default() };
     // Nothing is relied on: whether the name and the subnets are free is decided where the entry is applied.
     let state = shared.replica.state();
     let applied = shared.replica.propose(Change::new(vec![v1::op::Op::CreateNetwork(network)]), &state).await?;

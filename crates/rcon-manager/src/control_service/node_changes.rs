@@ -3,12 +3,13 @@
 use rcon_proto::{convert, v1};
 use rcon_state::{ObjectKey, State};
 use rcon_types::{Failure, FailureKind, NodeId, NodeState, Role};
+use tokio::time::timeout;
 
 use super::{
     nodes::{find, view},
     roles::{check_departure, check_promotion},
 };
-use crate::{replica::Change, shared::Shared};
+use crate::{limits::RETIREMENT_DEADLINE, replica::Change, shared::Shared};
 
 pub(super) async fn update(shared: &Shared, request: &v1::UpdateNodeRequest) -> Result<v1::NodeView, Failure> {
     let mut target = None;
@@ -65,6 +66,12 @@ pub(super) async fn remove(shared: &Shared, request: &v1::RemoveNodeRequest) -> 
     let node = state.node(id).ok_or_else(|| unknown(id))?;
     let name = node.description.as_ref().map_or("", |d| d.hostname.as_str());
     let refuse = |message: String, hint: String| Err(Failure::new(FailureKind::FailedPrecondition, message).hint(hint));
+    if id == shared.identity.node_id() {
+        return refuse(
+            format!("node `{name}` is this one"),
+            "leave: `rconctl swarm leave --force`; or remove it on another manager".to_owned(),
+        );
+    }
     if convert::role(node.role) == Some(Role::Manager) && !request.force {
         return refuse(format!("node `{name}` is a manager"), format!("demote it first: `rconctl node demote {name}`, or use `--force`"));
     }
@@ -89,11 +96,26 @@ pub(crate) async fn leave(shared: &Shared, id: NodeId, force: bool) -> Result<v1
             return Ok(v1::LeaveResponse {});
         }
     }
+    if id == shared.identity.node_id() {
+        return shared.peers.leave(another_manager(shared, &state)?, &state).await;
+    }
     retire(shared, id).await?;
     Ok(v1::LeaveResponse {})
 }
 
-/// Removes a member; one that takes part in Raft is demoted and taken out of it first. Each step may be repeated after a failure.
+/// A living manager besides this one, the leader if that is another.
+fn another_manager(shared: &Shared, state: &State) -> Result<NodeId, Failure> {
+    let own = shared.identity.node_id();
+    let ready = |id: &NodeId| state.node(*id).is_some_and(|n| convert::node_state(n.state) == NodeState::Ready);
+    let leader = shared.replica.membership().leader().filter(|leader| *leader != own);
+    let other = leader.or_else(|| state.managers().map(|(id, _)| id).filter(|id| *id != own).find(ready));
+    other.ok_or_else(|| {
+        Failure::new(FailureKind::Unavailable, "no other manager answers")
+            .hint("bring one back; or leave it to the others: `rconctl swarm leave --force` here, then `rconctl node rm` there")
+    })
+}
+
+/// Removes a member; one that takes part in Raft is demoted, and seen out by the leader, first. Each step may be repeated after a failure.
 async fn retire(shared: &Shared, id: NodeId) -> Result<(), Failure> {
     let demote = |state: &State| {
         let node = state.node(id).ok_or_else(|| unknown(id))?;
@@ -105,28 +127,24 @@ async fn retire(shared: &Shared, id: NodeId) -> Result<(), Failure> {
         Ok(Some(Change::new(vec![v1::op::Op::UpdateNodeSpec(worker)]).relying_on(ObjectKey::Node(id))))
     };
     shared.replica.change(demote).await?;
-    let state = shared.replica.state();
-    if state.node(id).is_some_and(|node| node.manager.is_some()) {
-        hand_over_before_leaving(shared, &state, id).await?;
-        shared.replica.consensus().remove_manager(id).await?;
-    }
+    out_of_raft(shared, id).await?;
     let remove = |state: &State| Ok(state.node(id).map(|_| Change::new(vec![v1::op::Op::RemoveNode(convert::id_bytes(id))])));
     shared.replica.change(remove).await?;
     tracing::info!(node = %id, "a node was removed");
     Ok(())
 }
 
-/// A leader that is to go hands over to another living voter first, if there is one.
-async fn hand_over_before_leaving(shared: &Shared, state: &State, id: NodeId) -> Result<(), Failure> {
-    let membership = shared.replica.membership();
-    if membership.leader() != Some(id) {
-        return Ok(());
-    }
-    let stays = |node: NodeId| state.node(node).is_some_and(|n| convert::role(n.role) == Some(Role::Manager));
-    let heir = membership.participants.iter().find(|p| p.votes && p.node_id != id && stays(p.node_id) && p.reachable);
-    match heir {
-        Some(heir) => Ok(shared.replica.consensus().transfer_leader(heir.node_id).await?),
-        None => Ok(()),
+/// Waits until the leader has taken a demoted node out of Raft.
+async fn out_of_raft(shared: &Shared, id: NodeId) -> Result<(), Failure> {
+    let mut revision = shared.replica.revision();
+    let is_out = |_: &_| shared.replica.state().node(id).is_none_or(|node| node.manager.is_none());
+    match timeout(RETIREMENT_DEADLINE, revision.wait_for(is_out)).await {
+        Ok(_) => Ok(()),
+        Err(_) => {
+            let seconds = RETIREMENT_DEADLINE.as_secs();
+            Err(Failure::new(FailureKind::DeadlineExceeded, format!("the node was demoted, but is still in Raft after {seconds} s"))
+                .hint("`rconctl node ls` shows which managers answer; repeat this when they do"))
+        }
     }
 }
 

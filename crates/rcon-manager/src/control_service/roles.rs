@@ -17,7 +17,10 @@ pub fn check_promotion(node: &v1::Node, state: &State) -> Result<(), Failure> {
     let description = node.description.clone().unwrap_or_default();
     let name = &description.hostname;
     if control_address(node).is_empty() {
-        return refuse(format!("node `{name}` has no address at which other managers reach it"), "set one: `rconctl node update --addr HOST:PORT`");
+        return refuse(
+            format!("node `{name}` has no address at which other managers reach it"),
+            "set one: `rconctl node update --addr HOST:PORT`",
+        );
     }
     let level = state.cluster().map_or(0, |c| c.feature_level);
     if description.feature_level < level {

@@ -109,4 +109,5 @@ pub(super) async fn tokens(shared: Arc<Shared>) {
     }
 }
 
-const _: () = assert!(LIVENESS_TICK.as_millis() <= Duration::from_secs(1).as_millis(), "a silence of three beats is noticed within the fourth");
+const _: () =
+    assert!(LIVENESS_TICK.as_millis() <= Duration::from_secs(1).as_millis(), "a silence of three beats is noticed within the fourth");

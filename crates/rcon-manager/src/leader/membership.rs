@@ -51,7 +51,9 @@ pub fn plan(participants: &[Participant], state: &State) -> Option<Step> {
     let present: BTreeSet<u64> = participants.iter().map(|p| p.raft_id).collect();
     state
         .managers()
-        .find(|(_, node)| convert::role(node.role) != Some(Role::Manager) && node.manager.as_ref().is_some_and(|m| !present.contains(&m.raft_id)))
+        .find(|(_, node)| {
+            convert::role(node.role) != Some(Role::Manager) && node.manager.as_ref().is_some_and(|m| !present.contains(&m.raft_id))
+        })
         .map(|(id, _)| Step::Clear(id))
 }
 

@@ -25,17 +25,18 @@ use crate::{
     shared::{Shared, refused},
 };
 
-type Down1 = Result<v1::SessionDown, Status>;
+/// A message down, or the status with which the stream ends.
+type Message = Result<v1::SessionDown, Status>;
 
 /// Serves a session until it ends, and tells the node why.
-pub(super) async fn run(shared: Arc<Shared>, node: NodeId, mut up: Streaming<v1::SessionUp>, down: Sender<Down1>) {
+pub(super) async fn run(shared: Arc<Shared>, node: NodeId, mut up: Streaming<v1::SessionUp>, down: Sender<Message>) {
     let Err(failure) = serve(&shared, node, &mut up, &down).await else { return };
     tracing::debug!(%node, %failure, "a session ended");
     // A node that does not even take this has gone.
     let _ = timeout(BEAT, down.send(Err(refused(failure)))).await;
 }
 
-async fn serve(shared: &Arc<Shared>, node: NodeId, up: &mut Streaming<v1::SessionUp>, down: &Sender<Down1>) -> Result<(), Failure> {
+async fn serve(shared: &Arc<Shared>, node: NodeId, up: &mut Streaming<v1::SessionUp>, down: &Sender<Message>) -> Result<(), Failure> {
     let hello = hello(up).await?;
     let mut session = Session {
         shared,
@@ -71,7 +72,8 @@ async fn catch_up(shared: &Shared, hello: &v1::Hello) -> Result<(), Failure> {
     if matches!(caught_up, Ok(Ok(_))) && shared.replica.state().epoch() >= hello.epoch {
         return Ok(());
     }
-    Err(Failure::new(FailureKind::Unavailable, "this manager is behind what the node has seen").hint("the node tries another manager by itself"))
+    Err(Failure::new(FailureKind::Unavailable, "this manager is behind what the node has seen")
+        .hint("the node tries another manager by itself"))
 }
 
 struct Session<'a> {
@@ -92,7 +94,7 @@ struct Session<'a> {
 }
 
 impl Session<'_> {
-    async fn serve(&mut self, up: &mut Streaming<v1::SessionUp>, down: &Sender<Down1>) -> Result<(), Failure> {
+    async fn serve(&mut self, up: &mut Streaming<v1::SessionUp>, down: &Sender<Message>) -> Result<(), Failure> {
         let mut alive = interval(BEAT);
         alive.set_missed_tick_behavior(MissedTickBehavior::Delay);
         self.describe();
@@ -137,7 +139,7 @@ impl Session<'_> {
         Ok(())
     }
 
-    fn flush(&mut self, permit: Permit<'_, Down1>) -> Result<(), Failure> {
+    fn flush(&mut self, permit: Permit<'_, Message>) -> Result<(), Failure> {
         // What comes after this is of the next flush; what came before is in the state that is read next.
         self.mailbox.take();
         self.dirty = false;
@@ -159,7 +161,7 @@ impl Session<'_> {
     }
 
     /// Each second: a sign of life, and what was left undone.
-    fn tick(&mut self, down: &Sender<Down1>) {
+    fn tick(&mut self, down: &Sender<Message>) {
         let seen = std::mem::replace(&mut self.seen, self.shared.replica.state().revision());
         if !self.dirty {
             match self.mailbox.take() {
@@ -209,7 +211,7 @@ fn interrupted() -> Failure {
 }
 
 /// Room in the queue, not before a moment.
-async fn room(down: &Sender<Down1>, at: Instant) -> Result<Permit<'_, Down1>, SendError<()>> {
+async fn room(down: &Sender<Message>, at: Instant) -> Result<Permit<'_, Message>, SendError<()>> {
     sleep_until(at).await;
     down.reserve().await
 }

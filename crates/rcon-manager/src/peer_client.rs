@@ -1,4 +1,4 @@
-//! How a manager that does not lead reaches the one that does.
+//! How a manager reaches another one: the leader, with reports, and whoever stays, when it leaves.
 
 use std::{
     collections::BTreeMap,
@@ -8,21 +8,21 @@ use std::{
 use rcon_proto::{convert, v1};
 use rcon_rpc::{
     Address, Channel, connect, status_to_failure,
-    tonic::Request,
-    v1::session_reports_client::SessionReportsClient,
+    tonic::{Request, Response},
+    v1::{node_session_client::NodeSessionClient, session_reports_client::SessionReportsClient},
 };
 use rcon_state::State;
 use rcon_types::{Failure, FailureKind, NodeId};
 
 use crate::{assignments::control_address, limits::PEER_DEADLINE, liveness::core::Heard, shared::lock};
 
-/// Channels to the leader of the moment; the last one is kept.
-pub struct LeaderClient {
+/// Channels to other managers; the last one is kept.
+pub struct PeerClient {
     identity: Arc<rcon_identity::Identity>,
     last: Mutex<Option<(NodeId, String, Channel)>>,
 }
 
-impl LeaderClient {
+impl PeerClient {
     /// A client of this node.
     #[must_use]
     pub const fn new(identity: Arc<rcon_identity::Identity>) -> Self {
@@ -34,7 +34,7 @@ impl LeaderClient {
     /// # Errors
     /// When it does not answer in time, or leads no more.
     pub async fn report(&self, leader: NodeId, state: &State, heard: &[Heard]) -> Result<(), Failure> {
-        let mut client = self.client(leader, state)?;
+        let mut client = SessionReportsClient::new(self.channel(leader, state)?);
         let report = v1::SessionReport { sessions: heard.iter().map(digest).collect() };
         client.report(timed(report)).await.map(|_| ()).map_err(status_to_failure)
     }
@@ -44,26 +44,34 @@ impl LeaderClient {
     /// # Errors
     /// When it does not answer in time, or leads no more.
     pub async fn collect(&self, leader: NodeId, state: &State) -> Result<BTreeMap<NodeId, Heard>, Failure> {
-        let mut client = self.client(leader, state)?;
+        let mut client = SessionReportsClient::new(self.channel(leader, state)?);
         let answer = client.collect(timed(v1::CollectSessionsRequest {})).await.map_err(status_to_failure)?.into_inner();
         Ok(answer.sessions.iter().filter_map(heard).map(|h| (h.node, h)).collect())
     }
 
-    fn client(&self, leader: NodeId, state: &State) -> Result<SessionReportsClient<Channel>, Failure> {
+    /// Asks another manager to see this one out of the cluster: who is out of Raft cannot see to the rest itself.
+    ///
+    /// # Errors
+    /// What that manager refuses, or when it does not answer.
+    pub async fn leave(&self, through: NodeId, state: &State) -> Result<v1::LeaveResponse, Failure> {
+        let mut client = NodeSessionClient::new(self.channel(through, state)?);
+        client.leave(v1::LeaveRequest { force: true }).await.map(Response::into_inner).map_err(status_to_failure)
+    }
+
+    fn channel(&self, to: NodeId, state: &State) -> Result<Channel, Failure> {
         let unavailable = |why: &str| Failure::new(FailureKind::Unavailable, why.to_owned());
-        let node = state.node(leader).ok_or_else(|| unavailable("the leader is not in the state"))?;
-        let address = control_address(node);
+        let address = control_address(state.node(to).ok_or_else(|| unavailable("the manager is not in the state"))?);
         let mut last = lock(&self.last);
         if let Some((node, at, channel)) = last.as_ref()
-            && *node == leader
+            && *node == to
             && at == address
         {
-            return Ok(SessionReportsClient::new(channel.clone()));
+            return Ok(channel.clone());
         }
-        let parsed: Address = address.parse().map_err(|_| unavailable("the leader's address cannot be read"))?;
-        let channel = connect(&parsed, &self.identity, Some(leader))?;
-        *last = Some((leader, address.to_owned(), channel.clone()));
-        Ok(SessionReportsClient::new(channel))
+        let parsed: Address = address.parse().map_err(|_| unavailable("the manager's address cannot be read"))?;
+        let channel = connect(&parsed, &self.identity, Some(to))?;
+        *last = Some((to, address.to_owned(), channel.clone()));
+        Ok(channel)
     }
 }
 
