@@ -78,6 +78,12 @@ pub enum NetError {
         /// What `nft` said, shortened.
         stderr: String,
     },
+    /// Not everything of ours could be removed.
+    #[error("not everything could be removed from this host")]
+    Remains {
+        /// The first thing that stayed.
+        failure: Failure,
+    },
     /// The thread that holds the network has ended.
     #[error("the network's thread has ended")]
     Gone,
@@ -87,6 +93,9 @@ impl NetError {
     /// What a caller can do about it.
     #[must_use]
     pub fn failure(&self) -> Failure {
+        if let Self::Remains { failure } = self {
+            return failure.clone().during(self.to_string());
+        }
         let failure = Failure::from_error(self.kind(), self);
         match self.remedy() {
             Some(remedy) => failure.hint(remedy),
@@ -135,7 +144,7 @@ impl NetError {
             | Self::Observe { source, .. }
             | Self::Step { source, .. }
             | Self::RunNft { source } => source.raw_os_error(),
-            Self::Nft { .. } | Self::Gone => None,
+            Self::Nft { .. } | Self::Remains { .. } | Self::Gone => None,
         }
     }
 }

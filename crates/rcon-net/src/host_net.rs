@@ -51,7 +51,7 @@ impl HostNet {
     pub fn open(options: Options) -> Result<Self, NetError> {
         let directory = options.run_dir.join("netns");
         std::fs::create_dir_all(&directory).map_err(|source| NetError::RunDirectory { path: directory.clone(), source })?;
-        let worker = worker::start(&directory, options)?;
+        let worker = worker::start(&directory)?;
         Ok(Self { inner: Arc::new(Inner { directory, worker }) })
     }
 
