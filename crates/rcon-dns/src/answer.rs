@@ -82,16 +82,26 @@ fn local(view: &View, query: &Query) -> Option<Vec<Record>> {
     let name = query.name();
     if query.query_type() == RecordType::PTR {
         let address = name.parse_arpa_name().ok().filter(|net| net.prefix_len() == net.max_prefix_len())?.addr();
-        let target = Name::from_ascii(format!("{}.", view.name(address)?)).ok()?;
+        let mut target = Name::from_labels(view.name(address)?.split('.').map(str::as_bytes)).ok()?;
+        target.set_fqdn(true);
         return Some(vec![Record::from_rdata(name.clone(), limits::TTL_S, RData::PTR(PTR(target)))]);
     }
-    let found = view.addresses(&name.to_ascii())?;
+    let found = view.addresses(&text(name)?)?;
     let wanted = |address: &&IpAddr| match query.query_type() {
         RecordType::A => address.is_ipv4(),
         RecordType::AAAA => address.is_ipv6(),
         kind => kind == RecordType::ANY,
     };
     Some(found.iter().filter(wanted).map(|address| Record::from_rdata(name.clone(), limits::TTL_S, rdata(*address))).collect())
+}
+
+/// The name as people write it; `None` for one that cannot be a name of ours, such as one with a dot inside a label.
+fn text(name: &Name) -> Option<String> {
+    let labels: Option<Vec<&str>> = name
+        .iter()
+        .map(|label| std::str::from_utf8(label).ok().filter(|label| label.bytes().all(|b| b.is_ascii_graphic() && b != b'.')))
+        .collect();
+    Some(labels?.join("."))
 }
 
 fn rdata(address: IpAddr) -> RData {

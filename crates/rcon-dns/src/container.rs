@@ -48,7 +48,7 @@ pub(crate) enum Outcome {
     /// Send this at once.
     Reply(Vec<u8>),
     /// Send what this gives, whenever it does.
-    Pending(Pending),
+    Pending(Box<Pending>),
     /// Say nothing.
     Silence,
 }
@@ -110,7 +110,7 @@ impl Asker {
             Decision::Reply(reply) => Outcome::Reply(reply),
             Decision::Drop => Outcome::Silence,
             Decision::Forward(question) => match self.permit() {
-                Some(permit) => Outcome::Pending(Pending { question, view, transport, _permit: permit }),
+                Some(permit) => Outcome::Pending(Box::new(Pending { question, view, transport, _permit: permit })),
                 None => Outcome::Reply(question.failed()),
             },
         }

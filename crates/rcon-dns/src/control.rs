@@ -93,8 +93,13 @@ async fn converse(stream: UnixStream, commands: &mpsc::Sender<Command>) -> io::R
 async fn hand_over(stream: UnixStream, commands: &mpsc::Sender<Command>) -> io::Result<()> {
     let all = ask(commands, Command::Copy).await??;
     let stream = stream.into_std()?;
-    tokio::task::spawn_blocking(move || handover::give(stream, &all)).await.map_err(io::Error::other)??;
-    commands.send(Command::TakenOver).await.map_err(|_| stopping())
+    let commands = commands.clone();
+    // The word to stop is said where the confirmation is read: this task may have been given up by then.
+    let giving = tokio::task::spawn_blocking(move || {
+        handover::give(stream, &all)?;
+        commands.blocking_send(Command::TakenOver).map_err(|_| stopping())
+    });
+    giving.await.map_err(io::Error::other)?
 }
 
 async fn ask<T>(commands: &mpsc::Sender<Command>, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> io::Result<T> {

@@ -7,6 +7,7 @@
 //! confirms changes nothing.
 
 use std::{
+    collections::BTreeMap,
     io::{self, IoSlice, IoSliceMut, Read, Write},
     mem::MaybeUninit,
     os::{
@@ -42,6 +43,9 @@ pub(crate) struct Handed {
     pub(crate) descriptors: [OwnedFd; 2],
 }
 
+/// Sockets that a predecessor gave.
+pub(crate) type Taken = BTreeMap<ContainerId, (NamespaceId, Sockets)>;
+
 #[derive(Serialize, Deserialize)]
 struct Batch {
     containers: Vec<(ContainerId, NamespaceId)>,
@@ -62,7 +66,7 @@ impl TakingOver {
 }
 
 /// Asks the server at `path` for its sockets; none where nobody listens there. Blocks, for a bounded time.
-pub(crate) fn take(path: &Path) -> io::Result<Option<(TakingOver, Vec<(ContainerId, NamespaceId, Sockets)>)>> {
+pub(crate) fn take(path: &Path) -> io::Result<Option<(TakingOver, Taken)>> {
     let mut stream = match UnixStream::connect(path) {
         Ok(stream) => stream,
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => return Ok(None),
@@ -72,7 +76,7 @@ pub(crate) fn take(path: &Path) -> io::Result<Option<(TakingOver, Vec<(Container
     let mut request = serde_json::to_vec(&DnsRequest::HandOver)?;
     request.push(b'\n');
     stream.write_all(&request)?;
-    let mut taken = Vec::new();
+    let mut taken = Taken::new();
     loop {
         let (batch, descriptors) = receive_batch(&mut stream)?;
         let mut descriptors = descriptors.into_iter();
@@ -82,7 +86,7 @@ pub(crate) fn take(path: &Path) -> io::Result<Option<(TakingOver, Vec<(Container
             };
             let sockets = Sockets { udp: udp.into(), tcp: tcp.into() };
             check(&sockets)?;
-            taken.push((container, namespace, sockets));
+            taken.insert(container, (namespace, sockets));
         }
         if !batch.more {
             return Ok(Some((TakingOver { stream }, taken)));

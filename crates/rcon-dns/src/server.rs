@@ -24,7 +24,7 @@ use crate::{
     DnsError,
     container::Container,
     control::{self, Command},
-    handover::{self, Handed, TakingOver},
+    handover::{self, Handed, Taken, TakingOver},
     limits,
     namespace::{self, NamespaceId, Sockets},
     snapshot::{self, Stamp},
@@ -100,8 +100,6 @@ struct Server {
     failed: BTreeMap<ContainerId, String>,
     everyones: Arc<Semaphore>,
 }
-
-type Taken = BTreeMap<ContainerId, (NamespaceId, Sockets)>;
 
 impl Server {
     fn new(path: PathBuf) -> Self {
@@ -245,10 +243,7 @@ async fn take_over(socket: &Path) -> Result<(Option<TakingOver>, Taken), DnsErro
     let path = socket.to_owned();
     let taken = tokio::task::spawn_blocking(move || handover::take(&path)).await.map_err(|e| failed(io::Error::other(e)))?;
     Ok(match taken.map_err(failed)? {
-        Some((predecessor, sockets)) => {
-            let sockets = sockets.into_iter().map(|(id, namespace, sockets)| (id, (namespace, sockets))).collect();
-            (Some(predecessor), sockets)
-        }
+        Some((predecessor, sockets)) => (Some(predecessor), sockets),
         None => (None, Taken::new()),
     })
 }

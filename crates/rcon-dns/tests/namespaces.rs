@@ -186,34 +186,59 @@ async fn a_successor_takes_over_while_lookups_go_on() {
     let place = Place::new(two_networks(), containers.collect());
     let mut server = place.start().await;
     let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let done = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
     let lookups: Vec<_> = namespaces
         .iter()
         .map(|namespace| {
-            let (stop, path) = (std::sync::Arc::clone(&stop), namespace.path());
+            let (stop, done, path) = (std::sync::Arc::clone(&stop), std::sync::Arc::clone(&done), namespace.path());
             std::thread::spawn(move || {
                 let file = std::fs::File::open(path).unwrap();
                 rustix::thread::move_into_link_name_space(std::os::fd::AsFd::as_fd(&file), None).unwrap();
-                let mut count = 0;
                 while !stop.load(std::sync::atomic::Ordering::SeqCst) {
                     // Each is sent once: a lost one ends the test.
                     assert_eq!(ask_udp(&query("web.", RecordType::A)).answers.len(), 1);
                     assert_eq!(ask_udp(&query("example.com.", RecordType::A)).answers.len(), 1);
-                    count += 2;
+                    done.fetch_add(2, std::sync::atomic::Ordering::SeqCst);
                 }
-                count
             })
         })
         .collect();
     for _ in 0..5 {
+        let before = done.load(std::sync::atomic::Ordering::SeqCst);
+        wait(|| done.load(std::sync::atomic::Ordering::SeqCst) > before + 100);
         let successor = place.start().await;
         server.ended().await;
         server = successor;
     }
     stop.store(true, std::sync::atomic::Ordering::SeqCst);
-    let counts: Vec<i32> = lookups.into_iter().map(|lookup| lookup.join().expect("a lookup failed")).collect();
-    eprintln!("lookups during five handovers: {counts:?}");
+    for lookup in lookups {
+        lookup.join().expect("a lookup failed");
+    }
     assert_eq!(rcon_dns::status(&place.options().socket).await.unwrap().containers, 3);
     server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_query_that_waits_for_an_upstream_is_answered_by_the_one_who_took_it() {
+    if !namespaces_work() {
+        return;
+    }
+    let upstream = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    upstream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let a = Namespace::new();
+    let place = Place::new(two_networks(), vec![(1, container(&a.path(), &["front"], &[upstream.local_addr().unwrap()]))]);
+    let server = place.start().await;
+    let waiting = std::thread::spawn(move || a.resolve("example.com."));
+    let mut buffer = [0; 512];
+    let (length, from) = upstream.recv_from(&mut buffer).unwrap();
+    let successor = place.start().await;
+    // The predecessor has been told to stop, and waits for us.
+    let mut reply = hickory_proto::op::Message::from_vec(&buffer[..length]).unwrap();
+    reply.metadata.message_type = hickory_proto::op::MessageType::Response;
+    upstream.send_to(&reply.to_vec().unwrap(), from).unwrap();
+    assert!(waiting.join().expect("it got no answer").is_empty());
+    server.ended().await;
+    successor.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -107,7 +107,7 @@ pub fn query(name: &str, kind: RecordType) -> Message {
     message
 }
 
-/// Asks as a resolver does: once more when nothing comes back within a second.
+/// Asks once: an answer that does not come ends the test.
 pub fn ask_udp(query: &Message) -> Message {
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     socket.connect((DNS_ADDRESS, DNS_PORT)).unwrap();
