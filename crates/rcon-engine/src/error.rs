@@ -63,6 +63,9 @@ pub enum EngineError {
         /// Why.
         reason: String,
     },
+    /// The container runs already.
+    #[error("container `{0}` runs already")]
+    Running(String),
     /// The container is in a state in which this cannot be done.
     #[error("cannot {action} container `{container}`: it is {state}")]
     State {
@@ -112,18 +115,95 @@ pub enum EngineError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// A limit of this host is reached.
+    #[error("this host has {limit} {what} already")]
+    TooMany {
+        /// Of what.
+        what: &'static str,
+        /// The limit.
+        limit: usize,
+    },
     /// The engine is being shut down.
     #[error("the engine is shutting down")]
     ShuttingDown,
 }
 
 impl EngineError {
+    /// Makes an I/O error one of this crate; for `map_err`.
+    pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io { action, path, source }
+    }
+
+    /// Whether the disk (or the quota) was full.
+    #[must_use]
+    pub fn is_disk_full(&self) -> bool {
+        match self {
+            Self::Io { source, .. } => matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded),
+            Self::Image(image) => image.is_disk_full(),
+            Self::Store { source, .. } => source.to_string().contains(DISK_FULL),
+            _ => false,
+        }
+    }
+
     /// The failure as it crosses processes.
     #[must_use]
     pub fn failure(&self) -> Failure {
-        Failure::from_error(FailureKind::Internal, self)
+        if let Self::Image(image) = self {
+            return image.failure();
+        }
+        if self.is_disk_full() {
+            let hint = "the disk is full; free some space and try again, nothing was changed";
+            return Failure::from_error(FailureKind::ResourceExhausted, self).hint(hint);
+        }
+        let failure = Failure::from_error(self.kind(), self);
+        match self.hint() {
+            Some(hint) => failure.hint(hint),
+            None => failure,
+        }
+    }
+
+    /// What a caller can do about it.
+    fn kind(&self) -> FailureKind {
+        match self {
+            Self::Io { .. } | Self::Image(_) | Self::Store { .. } | Self::Shim { .. } => FailureKind::Internal,
+            Self::Locked { .. } | Self::Running(_) | Self::State { .. } | Self::Start { .. } | Self::Exec { .. } => {
+                FailureKind::FailedPrecondition
+            }
+            Self::Unknown(_) => FailureKind::NotFound,
+            Self::Ambiguous { .. } | Self::Name(_) | Self::Invalid { .. } => FailureKind::InvalidArgument,
+            Self::NameTaken { .. } => FailureKind::AlreadyExists,
+            Self::TooMany { .. } => FailureKind::ResourceExhausted,
+            Self::ShuttingDown => FailureKind::Unavailable,
+        }
+    }
+
+    /// How to mend it.
+    fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::Locked { .. } => "stop it first, or give this one another --data-dir and --run-dir".into(),
+            Self::Unknown(_) => "`rconctl ps -a` lists the containers of this host".into(),
+            Self::Ambiguous { .. } => "give more digits of the id".into(),
+            Self::NameTaken { name, .. } => format!("remove that container with `rconctl rm {name}`, or choose another name"),
+            Self::State { action: "remove", container, .. } => format!("stop it first with `rconctl stop {container}`, or use --force"),
+            Self::State { action: "run a command in" | "send a signal to", container, .. } => {
+                format!("start it with `rconctl start {container}`")
+            }
+            Self::Start { exit_code: 127, .. } | Self::Exec { exit_code: 127, .. } => {
+                "the program is not in the container's file system; check its name and PATH".into()
+            }
+            Self::Start { exit_code: 126, .. } | Self::Exec { exit_code: 126, .. } => {
+                "the program is there but cannot be run; check its mode and format".into()
+            }
+            Self::ShuttingDown => "try again when rcond is back".into(),
+            Self::TooMany { .. } => "remove containers that are not needed with `rconctl rm`".into(),
+            _ => return None,
+        })
     }
 }
+
+/// How the C library says ENOSPC; the store's errors come as text.
+const DISK_FULL: &str = "No space left on device";
 
 impl From<EngineError> for Failure {
     fn from(error: EngineError) -> Self {

@@ -7,11 +7,26 @@
 //! The engine never touches a network: the agent makes the namespace, hands over its path at the start, and removes it
 //! after the end. It never decides to restart anything.
 
+mod cgroup;
 mod engine;
 mod error;
 mod event;
+mod files;
+mod host;
+mod limits;
+mod lock;
+mod log;
+mod names;
+mod overlay;
+mod paths;
+mod plan;
 mod record;
+mod recovery;
 mod request;
+mod rootfs;
+mod shim;
+mod signal;
+mod store;
 mod stream;
 
 pub use engine::{Engine, EngineOptions};
@@ -21,4 +36,5 @@ pub use record::{ContainerRecord, ContainerState, Exit};
 pub use request::{
     AttachRequest, CreateRequest, Created, ExecRequest, ListFilter, LogQuery, NetworkFiles, NetworkNamespace, StopRequest, WindowSize,
 };
+pub use signal::parse_signal;
 pub use stream::{InputFrame, IoSession, LogEntry, LogStream, OutputFrame, StreamKind};

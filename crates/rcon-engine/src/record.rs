@@ -6,6 +6,8 @@ use rcon_image::ImageId;
 use rcon_types::{ContainerId, ContainerName};
 use serde::{Deserialize, Serialize};
 
+use crate::error::EngineError;
+
 /// Where a container is in its life. Only moves forward within one run; a start after an exit begins the next run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -93,6 +95,49 @@ impl ContainerRecord {
     pub fn is_alive(&self) -> bool {
         matches!(self.state, ContainerState::Starting | ContainerState::Running)
     }
+
+    /// The next run begins.
+    pub(crate) fn starting(&self) -> Result<Self, EngineError> {
+        match self.state {
+            ContainerState::Created | ContainerState::Exited => {
+                Ok(Self { state: ContainerState::Starting, run: self.run + 1, pid: None, started_ms: None, exit: None, ..self.clone() })
+            }
+            ContainerState::Starting | ContainerState::Running => Err(EngineError::Running(self.name.to_string())),
+            ContainerState::Removing => Err(self.refusal("start")),
+        }
+    }
+
+    /// Its process runs.
+    pub(crate) fn running(&self, pid: u32, started_ms: u64) -> Result<Self, EngineError> {
+        match self.state {
+            ContainerState::Starting => {
+                Ok(Self { state: ContainerState::Running, pid: Some(pid), started_ms: Some(started_ms), ..self.clone() })
+            }
+            _ => Err(self.refusal("call running")),
+        }
+    }
+
+    /// Its process has ended, or never came to run. An end that is known already stays.
+    pub(crate) fn exited(&self, exit: Exit) -> Result<Self, EngineError> {
+        match self.state {
+            ContainerState::Starting | ContainerState::Running => {
+                Ok(Self { state: ContainerState::Exited, pid: None, exit: Some(exit), ..self.clone() })
+            }
+            _ => Err(self.refusal("call ended")),
+        }
+    }
+
+    /// It is being taken down; there is no way back.
+    pub(crate) fn removing(&self) -> Result<Self, EngineError> {
+        match self.state {
+            ContainerState::Starting | ContainerState::Running => Err(self.refusal("remove")),
+            _ => Ok(Self { state: ContainerState::Removing, ..self.clone() }),
+        }
+    }
+
+    pub(crate) fn refusal(&self, action: &'static str) -> EngineError {
+        EngineError::State { action, container: self.name.to_string(), state: self.state }
+    }
 }
 
 impl std::fmt::Display for ContainerState {
@@ -104,5 +149,70 @@ impl std::fmt::Display for ContainerState {
             Self::Exited => "exited",
             Self::Removing => "being removed",
         })
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A container that was created and never started.
+    pub(crate) fn record(number: u8, name: &str) -> ContainerRecord {
+        let digest = rcon_image::Digest::of(&[number]);
+        ContainerRecord {
+            id: ContainerId::from_bytes([number; 32]),
+            name: name.parse().unwrap(),
+            image: "image".into(),
+            image_id: digest,
+            layers: vec![digest],
+            args: vec!["true".into()],
+            env: Vec::new(),
+            workdir: "/".into(),
+            user: String::new(),
+            hostname: "host".into(),
+            labels: BTreeMap::new(),
+            tty: false,
+            open_stdin: false,
+            auto_remove: false,
+            stop_signal: 15,
+            stop_timeout_s: 10,
+            notes: String::new(),
+            state: ContainerState::Created,
+            run: 0,
+            pid: None,
+            created_ms: 1,
+            started_ms: None,
+            exit: None,
+        }
+    }
+
+    fn exit(code: i32) -> Exit {
+        Exit { code, error: String::new(), oom_killed: false, finished_ms: 3 }
+    }
+
+    #[test]
+    fn a_life_goes_forward_and_a_new_start_is_a_new_run() {
+        let created = record(1, "c");
+        let running = created.starting().unwrap().running(7, 2).unwrap();
+        assert_eq!((running.run, running.pid, running.is_alive()), (1, Some(7), true));
+        let exited = running.exited(exit(3)).unwrap();
+        assert_eq!((exited.pid, exited.exit.clone().unwrap().code), (None, 3));
+        let again = exited.starting().unwrap();
+        assert_eq!((again.run, &again.exit, again.started_ms), (2, &None, None));
+        assert_eq!(exited.removing().unwrap().state, ContainerState::Removing);
+    }
+
+    #[test]
+    fn steps_that_go_back_or_skip_are_refused() {
+        let created = record(1, "c");
+        let running = created.starting().unwrap().running(7, 2).unwrap();
+        let exited = running.exited(exit(0)).unwrap();
+        let removing = exited.removing().unwrap();
+        assert!(created.running(7, 2).is_err() && created.exited(exit(0)).is_err());
+        assert!(matches!(running.starting(), Err(EngineError::Running(_))));
+        assert!(running.removing().is_err() && running.running(8, 2).is_err());
+        assert!(exited.exited(exit(1)).is_err() && exited.running(7, 2).is_err());
+        assert!(removing.starting().is_err() && removing.exited(exit(1)).is_err());
+        assert!(removing.removing().is_ok(), "a removal may be tried again");
     }
 }
