@@ -2,6 +2,8 @@
 //! when the value is dropped.
 #![allow(dead_code, unsafe_code, missing_docs)]
 
+pub mod frames;
+
 use std::{
     collections::BTreeMap,
     fs::{self, File},
