@@ -1,19 +1,13 @@
 //! What this manager has applied, as readers and watchers see it.
 
-use std::{
-    collections::VecDeque,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
 use rcon_state::State;
 use rcon_types::Revision;
 use tokio::sync::watch;
 
-use crate::{RaftError, mailbox::Mailboxes};
-
-/// How many digests of the state are remembered.
-const DIGESTS: usize = 16;
+use crate::{RaftError, digest::Digests, mailbox::Mailboxes};
 
 /// Shared by the state-machine driver, which writes, and everybody who reads. Survives a restart of the core.
 #[derive(Debug)]
@@ -21,16 +15,9 @@ pub(crate) struct Applied {
     state: ArcSwap<State>,
     revision: watch::Sender<Revision>,
     pub(crate) mailboxes: Mailboxes,
-    digests: Mutex<VecDeque<Digest>>,
+    pub(crate) digests: Mutex<Digests>,
     /// Why nothing will be applied any more.
     halted: watch::Sender<Option<Arc<RaftError>>>,
-}
-
-/// Digest of the state as of one entry.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Digest {
-    pub(crate) index: u64,
-    pub(crate) sha256: [u8; 32],
 }
 
 impl Applied {
@@ -83,23 +70,5 @@ impl Applied {
 
     pub(crate) fn halted(&self) -> watch::Receiver<Option<Arc<RaftError>>> {
         self.halted.subscribe()
-    }
-
-    pub(crate) fn add_digest(&self, digest: Digest) {
-        let mut digests = self.digests.lock().unwrap_or_else(PoisonError::into_inner);
-        digests.push_back(digest);
-        if digests.len() > DIGESTS {
-            digests.pop_front();
-        }
-    }
-
-    pub(crate) fn latest_digest(&self) -> Option<Digest> {
-        self.digests.lock().unwrap_or_else(PoisonError::into_inner).back().copied()
-    }
-
-    /// Whether another manager's digest differs from ours of the same entry.
-    pub(crate) fn contradicts(&self, other: Digest) -> bool {
-        let digests = self.digests.lock().unwrap_or_else(PoisonError::into_inner);
-        digests.iter().any(|own| own.index == other.index && own.sha256 != other.sha256)
     }
 }

@@ -61,7 +61,8 @@ impl Disk {
         if laid || size == 0 || free_bytes(&self.directory).is_none_or(|free| free < size + self.limits.refuse_below_bytes) {
             return;
         }
-        let result = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path).and_then(|file| allocate(&file, size));
+        let result =
+            OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path).and_then(|file| allocate(&file, size));
         if let Err(error) = result {
             tracing::warn!(path = %path.display(), %error, "the ballast could not be laid");
             drop(fs::remove_file(&path));
@@ -103,7 +104,11 @@ fn free_bytes(directory: &Path) -> Option<u64> {
 /// Makes the entry of `path` in its directory durable.
 pub(crate) fn sync_directory(path: &Path) -> Result<(), RaftError> {
     let parent = path.parent().unwrap_or(path);
-    File::open(parent).and_then(|directory| directory.sync_all()).map_err(|source| RaftError::Io { what: "sync", path: parent.to_owned(), source })
+    File::open(parent).and_then(|directory| directory.sync_all()).map_err(|source| RaftError::Io {
+        what: "sync",
+        path: parent.to_owned(),
+        source,
+    })
 }
 
 /// Replaces a file as a whole: temporary file, fsync, rename, fsync of the directory.

@@ -76,6 +76,12 @@ pub enum RaftError {
         /// Its last word.
         why: String,
     },
+    /// The others have another state for the same entry.
+    #[error("the state of this manager differs from that of the majority as of entry {index}")]
+    Diverged {
+        /// Index of the entry.
+        index: u64,
+    },
     /// The first transaction of a cluster was refused.
     #[error("the cluster could not be initialised: {}", .0.message)]
     InitRejected(v1::Rejected),
@@ -120,7 +126,9 @@ impl RaftError {
     #[must_use]
     pub fn failure(&self) -> Failure {
         match self {
-            Self::Damaged { .. } | Self::LogTooShort { .. } => Failure::from_error(FailureKind::FailedPrecondition, self).hint(REJOIN),
+            Self::Damaged { .. } | Self::LogTooShort { .. } | Self::Diverged { .. } => {
+                Failure::from_error(FailureKind::FailedPrecondition, self).hint(REJOIN)
+            }
             Self::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
                 Failure::from_error(FailureKind::ResourceExhausted, self).hint("free some space on that file system")
             }

@@ -7,13 +7,21 @@
 
 mod applied;
 mod consensus;
+mod context;
+mod digest;
 mod disk;
 mod error;
 mod gate;
 mod log;
 mod machine;
 mod mailbox;
+mod manager;
+mod manager_file;
+mod membership;
+mod network;
 mod options;
+mod peers;
+mod propose;
 mod seal;
 mod snapshot_file;
 mod types;

@@ -10,4 +10,4 @@ mod suite_tests;
 #[cfg(test)]
 mod sweep_tests;
 
-pub(crate) use store::{LogReader, LogStore};
+pub(crate) use store::LogStore;

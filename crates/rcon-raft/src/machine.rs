@@ -17,7 +17,8 @@ use rcon_types::Revision;
 
 use crate::{
     RaftError, Timing,
-    applied::{Applied, Digest},
+    applied::Applied,
+    digest::Digest,
     seal::Sealer,
     snapshot_file,
     types::{Entry, LogId, Payload, Proposal, Reply, SnapshotMeta, StoredMembership, TypeConfig},
@@ -62,7 +63,14 @@ impl StateMachine {
         }
         let current = Arc::new(Mutex::new(found.map(|(meta, state)| (meta, Image(state)))));
         let files = Files { path, sealer, current };
-        Ok(Self { state, last_applied: meta.last_log_id, membership: meta.last_membership, applied, digest_every: timing.digest_every.max(1), files })
+        Ok(Self {
+            state,
+            last_applied: meta.last_log_id,
+            membership: meta.last_membership,
+            applied,
+            digest_every: timing.digest_every.max(1),
+            files,
+        })
     }
 
     fn apply_one(&mut self, entry: &Entry) -> Result<(Reply, Dirty), RaftError> {
@@ -91,7 +99,10 @@ impl StateMachine {
     /// Takes the state's digest aside, where it holds nobody up.
     fn digest(&self) {
         let (state, applied) = (self.state.clone(), Arc::clone(&self.applied));
-        tokio::task::spawn_blocking(move || applied.add_digest(Digest { index: state.revision().0, sha256: state.digest() }));
+        tokio::task::spawn_blocking(move || {
+            let digest = Digest { index: state.revision().0, sha256: state.digest() };
+            applied.digests.lock().unwrap_or_else(PoisonError::into_inner).add(digest);
+        });
     }
 }
 
@@ -148,7 +159,9 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         Ok(())
     }
 
-    async fn get_current_snapshot(&mut self) -> io::Result<Option<Snapshot<crate::types::LeaderId, u64, crate::types::ManagerNode, Image>>> {
+    async fn get_current_snapshot(
+        &mut self,
+    ) -> io::Result<Option<Snapshot<crate::types::LeaderId, u64, crate::types::ManagerNode, Image>>> {
         let current = self.files.current.lock().unwrap_or_else(PoisonError::into_inner).clone();
         Ok(current.map(|(meta, snapshot)| Snapshot { meta, snapshot }))
     }

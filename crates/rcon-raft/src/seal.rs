@@ -73,7 +73,8 @@ impl Sealer {
                 let mut bytes = Zeroizing::new(Vec::with_capacity(KEY_LENGTH + 1));
                 file.read_to_end(&mut bytes).map_err(failed("read"))?;
                 let length = bytes.len();
-                let damaged = || RaftError::Damaged { path: path.to_owned(), offset: 0, why: format!("a key has 32 bytes, this one {length}") };
+                let damaged =
+                    || RaftError::Damaged { path: path.to_owned(), offset: 0, why: format!("a key has 32 bytes, this one {length}") };
                 *key = <[u8; KEY_LENGTH]>::try_from(bytes.as_slice()).map_err(|_| damaged())?;
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound && may_create => {

@@ -45,7 +45,10 @@ impl Mark {
         let failed = |what| move |source| RaftError::Io { what, path: path.to_owned(), source };
         let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(failed("create"))?;
         let slot = encode(Synced::default());
-        file.write_all_at(&slot, 0).and_then(|()| file.write_all_at(&slot, SLOT)).and_then(|()| file.sync_all()).map_err(failed("write"))?;
+        file.write_all_at(&slot, 0)
+            .and_then(|()| file.write_all_at(&slot, SLOT))
+            .and_then(|()| file.sync_all())
+            .map_err(failed("write"))?;
         sync_directory(path)
     }
 
@@ -58,7 +61,8 @@ impl Mark {
             file.read_exact_at(&mut bytes, offset).ok().and_then(|()| decode(bytes))
         });
         let synced = slots.into_iter().flatten().max();
-        let synced = synced.ok_or_else(|| RaftError::Damaged { path: PathBuf::from(path), offset: 0, why: "neither slot is whole".to_owned() })?;
+        let synced =
+            synced.ok_or_else(|| RaftError::Damaged { path: PathBuf::from(path), offset: 0, why: "neither slot is whole".to_owned() })?;
         // Never overwrite the better slot first.
         let next_slot = if slots[0] == Some(synced) { SLOT } else { 0 };
         Ok(Self { file, state: Mutex::new(State { synced, next_slot }) })
@@ -93,7 +97,8 @@ fn encode(synced: Synced) -> [u8; LENGTH] {
 fn decode(bytes: [u8; LENGTH]) -> Option<Synced> {
     let (numbers, crc) = bytes.split_last_chunk::<4>()?;
     let (offset, index) = (numbers.first_chunk::<8>()?, numbers.last_chunk::<8>()?);
-    (crc32fast::hash(numbers) == u32::from_be_bytes(*crc)).then(|| Synced { offset: u64::from_be_bytes(*offset), index: u64::from_be_bytes(*index) })
+    (crc32fast::hash(numbers) == u32::from_be_bytes(*crc))
+        .then(|| Synced { offset: u64::from_be_bytes(*offset), index: u64::from_be_bytes(*index) })
 }
 
 #[cfg(test)]

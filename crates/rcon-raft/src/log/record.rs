@@ -148,6 +148,11 @@ impl SealedPayload {
         Self { sealed, plain: Some(Arc::new(payload)) }
     }
 
+    /// How many bytes it has, sealed.
+    pub(crate) fn len(&self) -> usize {
+        self.sealed.len()
+    }
+
     /// The payload again.
     pub(crate) fn open(&self, sealer: &Sealer, id: RecordId) -> Result<Payload, io::Error> {
         match &self.plain {

@@ -85,7 +85,9 @@ impl LogStore {
         config.wal.flush_batch_wait = Some(Duration::ZERO);
         config.log_cache_capacity = Some(CACHE_BYTES);
         let log = RaftLog::<LogTypes>::open(Arc::new(config)).map_err(|source| match source.kind() {
-            io::ErrorKind::InvalidData | io::ErrorKind::Other => RaftError::Damaged { path: path.clone(), offset: 0, why: source.to_string() },
+            io::ErrorKind::InvalidData | io::ErrorKind::Other => {
+                RaftError::Damaged { path: path.clone(), offset: 0, why: source.to_string() }
+            }
             _ => RaftError::Io { what: "open", path: path.clone(), source },
         })?;
         let shared = Arc::new(RwLock::new(Some(OpenLog::new(log, Arc::new(mark), scanned.end))));
@@ -119,7 +121,27 @@ fn closed() -> io::Error {
     io::Error::new(io::ErrorKind::BrokenPipe, "the log is closed")
 }
 
+/// What one message of entries may hold, so that it stays below the largest message of gRPC.
+const MESSAGE_BYTES: usize = 1 << 20;
+
 impl RaftLogReader<TypeConfig> for LogReader {
+    async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> io::Result<Vec<Entry>> {
+        let mut left = MESSAGE_BYTES;
+        self.read(|open| {
+            let mut entries = Vec::new();
+            for record in open.log.read(start, end) {
+                let (id, sealed) = record?;
+                // The first one goes in any case.
+                if !entries.is_empty() && sealed.len() > left {
+                    break;
+                }
+                left = left.saturating_sub(sealed.len());
+                entries.push(Entry { log_id: id.into(), payload: sealed.open(&self.sealer, id)? });
+            }
+            Ok(entries)
+        })
+    }
+
     async fn try_get_log_entries<RB: RangeBounds<u64> + Clone + Debug + OptionalSend>(&mut self, range: RB) -> io::Result<Vec<Entry>> {
         let from = match range.start_bound() {
             Bound::Included(from) => *from,
@@ -151,7 +173,10 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     async fn get_log_state(&mut self) -> io::Result<LogState<TypeConfig>> {
         self.reader.read(|open| {
             let state = open.log.log_state();
-            Ok(LogState { last_purged_log_id: state.purged().copied().map(LogId::from), last_log_id: state.last().copied().map(LogId::from) })
+            Ok(LogState {
+                last_purged_log_id: state.purged().copied().map(LogId::from),
+                last_log_id: state.last().copied().map(LogId::from),
+            })
         })
     }
 

@@ -157,7 +157,10 @@ async fn a_flipped_bit_of_the_last_or_a_middle_record_is_never_lost_silently() {
             let mut flipped = written.log.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
             let result = written.verdict(&flipped, &written.mark);
-            assert!(matches!(result, Err(RaftError::Damaged { .. } | RaftError::LogTooShort { .. })), "record {record}, bit {bit}: {result:?}");
+            assert!(
+                matches!(result, Err(RaftError::Damaged { .. } | RaftError::LogTooShort { .. })),
+                "record {record}, bit {bit}: {result:?}"
+            );
         }
     }
 }
