@@ -48,8 +48,10 @@ impl NodeSession for SessionService {
             }
             // A node that was removed for good is told so in the protocol, not only by a status that could mean anything.
             Err(status) if self.gate.is_removed(&request) => {
-                let told = sender.try_send(Ok(removed())).and_then(|()| sender.try_send(Err(status.clone())));
-                told.map_err(|_| status)?;
+                // The queue is new and holds both.
+                for last in [Ok(removed()), Err(status)] {
+                    let _ = sender.try_send(last);
+                }
             }
             Err(status) => return Err(status),
         }
@@ -79,6 +81,8 @@ impl NodeSession for SessionService {
         reply(endpoints::find_network(&at.shared, &request.into_inner().network).await)
     }
 }
+
+const _: () = assert!(SESSION_QUEUE >= 2, "a removed node is sent two messages at once");
 
 /// What a removed node is told.
 fn removed() -> v1::SessionDown {
