@@ -174,7 +174,7 @@ impl Outgoing {
             encapsulation: Encapsulation::new(forwarding.tables.get().vtep, peer.vtep, network.vni),
             source_port: flow::source_port(frame),
             segments,
-            largest: network.mtu.0 as usize + frame::ETHERNET + vxlan::OVERHEAD,
+            largest: mtu as usize + frame::ETHERNET + vxlan::OVERHEAD,
         };
         let session = peer.session();
         // A session whose counters are used up is as good as none.
