@@ -2,11 +2,11 @@
 //! to fail.
 //!
 //! A host has network, mount, PID, UTS and cgroup namespaces of its own, a private `/run`, and a first process that only
-//! reaps. Killing that process is the power-off. The fabric is made the same way, with a bridge inside. In flow calls of the
-//! tests, of the demo and of `./dev lab`; out flow namespaces, processes and frames. A lab never touches the machine's own addresses,
+//! reaps. Killing that process is the power-off. The fabric is made the same way, with a bridge inside. What flows in are calls
+//! of the tests, of the demo and of `./dev lab`; what flows out are namespaces, processes and recorded frames. A lab never touches the machine's own addresses,
 //! devices, firewall or cgroups, and takes itself down whole also after a crash: every process of it is in its cgroups.
 //!
-//! What needs which part: [`Lab`] makes hosts and their faults, [`capture`] records and judges what the fabric carries.
+//! [`Lab`] makes the hosts, runs commands on them and inflicts their faults; [`capture`] records and judges what the fabric carries.
 
 mod binaries;
 mod boot;
@@ -14,6 +14,7 @@ pub mod capture;
 pub mod cgroup;
 mod command;
 mod daemon;
+mod errand;
 mod error;
 mod faults;
 mod lab;
@@ -23,9 +24,11 @@ mod options;
 pub mod process;
 mod record;
 pub mod role;
+pub mod rootfs;
 pub mod wait;
 
 pub use binaries::Binaries;
+pub use errand::Finished;
 pub use error::LabError;
 pub use faults::Direction;
 pub use lab::{FabricStatus, HostStatus, Lab, Status};

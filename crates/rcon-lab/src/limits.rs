@@ -12,6 +12,8 @@ pub const KILL_DEADLINE: Duration = Duration::from_secs(20);
 pub const TEARDOWN_DEADLINE: Duration = Duration::from_secs(20);
 /// All processes of a host, frozen or thawed.
 pub const FREEZE_DEADLINE: Duration = Duration::from_secs(10);
+/// A command of a person or a test on a host, to its end.
+pub const ERRAND_DEADLINE: Duration = Duration::from_secs(60);
 
 /// Hosts of one lab; their addresses end in 11 and up.
 pub const MOST_HOSTS: usize = 200;

@@ -1,5 +1,7 @@
 //! What people run through `./dev`: the lab, the demo and the benches. It builds nothing; `./dev` has done that.
 
+mod bench;
+mod demo;
 mod lab;
 
 use std::process::ExitCode;
@@ -20,12 +22,18 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Tell the story of three hosts, with the real commands, each step checked
+    Demo(demo::DemoArgs),
+    /// Measure, beside the peers that are installed
+    Bench(bench::BenchArgs),
     /// Hosts on this machine, and faults for them
     Lab(lab::LabArgs),
 }
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
+        Command::Demo(arguments) => demo::run(&arguments),
+        Command::Bench(arguments) => bench::run(&arguments),
         Command::Lab(arguments) => lab::run(arguments),
     };
     outcome.unwrap_or_else(|error| {

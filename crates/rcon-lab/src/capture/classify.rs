@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::Recording;
 use super::frame::{Direction, Frame, SegmentSize};
-use super::packet::{self, Flow, Packet};
+use super::packet::{self, Flow, Packet, Segment};
 use super::tls::TlsStream;
 
 /// ICMPv6 types (RFC 4861, section 4): router and neighbour solicitations and advertisements, redirect.
@@ -121,15 +121,13 @@ impl Classifier {
             Packet::Icmpv6 { kind } => Class::Other(format!("ICMPv6 type {kind}")),
             Packet::Udp { flow, payload } if flow.has_port(self.ports.encrypted) => wireguard(frame, &flow, payload),
             Packet::Udp { flow, payload } => Class::Other(format!("UDP {flow}, {} bytes", payload.len())),
-            Packet::Tcp { flow, sequence, syn, payload } if flow.has_port(self.ports.control) => {
-                self.control(frame, flow, sequence, syn, payload)
-            }
-            Packet::Tcp { flow, payload, .. } => Class::Other(format!("TCP {flow}, {} bytes", payload.len())),
+            Packet::Tcp { flow, segment } if flow.has_port(self.ports.control) => self.control(frame, flow, segment),
+            Packet::Tcp { flow, segment } => Class::Other(format!("TCP {flow}, {} bytes", segment.payload.len())),
             Packet::Other(what) => Class::Other(what),
         }
     }
 
-    fn control(&mut self, frame: &Frame, flow: Flow, sequence: u32, syn: bool, payload: &[u8]) -> Class {
+    fn control(&mut self, frame: &Frame, flow: Flow, Segment { sequence, syn, payload }: Segment<'_>) -> Class {
         let key = (frame.port.clone(), frame.direction, flow);
         if syn && !self.streams.get(&key).is_some_and(|stream| stream.began_with(sequence)) {
             self.streams.insert(key.clone(), TlsStream::new(sequence));

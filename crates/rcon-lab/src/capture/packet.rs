@@ -24,12 +24,20 @@ pub enum Packet<'a> {
     },
     Tcp {
         flow: Flow,
-        sequence: u32,
-        syn: bool,
-        payload: &'a [u8],
+        segment: Segment<'a>,
     },
     /// Something else, in words.
     Other(String),
+}
+
+/// A part of a TCP stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Segment<'a> {
+    /// Of its first byte, or of the SYN.
+    pub sequence: u32,
+    /// Whether it begins the stream.
+    pub syn: bool,
+    pub payload: &'a [u8],
 }
 
 /// Who speaks to whom.
@@ -104,7 +112,8 @@ fn parse_transport(protocol: u8, source: IpAddr, destination: IpAddr, body: &[u8
             let header_length = usize::from(body.get(12)? >> 4) * 4;
             let sequence = u32::from_be_bytes(body.get(4..8)?.try_into().ok()?);
             let syn = body.get(13)? & FLAG_SYN != 0;
-            Packet::Tcp { flow: flow(body)?, sequence, syn, payload: body.get(header_length.max(20)..)? }
+            let segment = Segment { sequence, syn, payload: body.get(header_length.max(20)..)? };
+            Packet::Tcp { flow: flow(body)?, segment }
         }
         PROTOCOL_ICMPV6 if source.is_ipv6() => Packet::Icmpv6 { kind: *body.first()? },
         other => Packet::Other(format!("IP protocol {other} from {source} to {destination}")),
