@@ -11,7 +11,7 @@ use rcon_identity::{Identity, IdentityStore, Membership, RequestedKey};
 use rcon_manager::{Founding, Manager, ManagerGate, initial_transaction};
 use rcon_proto::{convert, v1};
 use rcon_raft::{Consensus, RaftGate, RaftOptions, Timing};
-use rcon_rpc::{Channel, Routes, tonic, v1::raft_server::RaftServer};
+use rcon_rpc::{Channel, Routes, tonic};
 use rcon_types::{Failure, FailureKind, Role};
 use tokio::{net::TcpListener, sync::Mutex, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -46,7 +46,7 @@ struct Gates {
 
 impl Gates {
     fn routes(&self) -> Routes {
-        self.manager.routes().add_service(RaftServer::new(self.raft.clone()))
+        self.manager.routes(&self.raft)
     }
 }
 
@@ -87,7 +87,7 @@ impl Node {
     fn lead(&self, running: &mut Running, consensus: Consensus) {
         let manager = Manager::new(consensus, running.identity.clone(), &running.gates.manager);
         let (channel, server) =
-            rcon_rpc::in_process(running.identity.clone(), running.gates.manager.routes(), running.stop.clone().cancelled_owned());
+            rcon_rpc::in_process(running.identity.clone(), running.gates.routes(), running.stop.clone().cancelled_owned());
         running.tasks.push(tokio::spawn(async move {
             if let Err(failure) = server.await {
                 error!(%failure, "the server for this process ended");

@@ -43,7 +43,8 @@ pub fn tunnel(arguments: Vec<OsString>) -> ExitCode {
         control_socket: flags.socket,
         state_file: flags.state,
         tap_namespace: flags.namespace,
-        wg_socket: flags.wg_socket,
+        // Where `wg show` looks (wg(8)).
+        wg_socket: Some(PathBuf::from("/var/run/wireguard").join(format!("{}.sock", rcon_netplan::names::WIREGUARD))),
     };
     finish(rcon_tunnel::run(options).map_err(anyhow::Error::new))
 }
