@@ -11,6 +11,7 @@ pub mod constants;
 pub mod desired;
 pub mod dns;
 pub mod firewall;
+pub mod foreign;
 pub mod kernel;
 pub mod link_address;
 pub mod names;
