@@ -5,7 +5,7 @@
 //! write, and holds what it held before.
 
 use std::{
-    path::{Path, PathBuf},
+    path::Path,
     sync::mpsc::{Receiver, SyncSender, sync_channel},
 };
 
@@ -129,7 +129,7 @@ fn load(database: &Database) -> Result<Vec<ContainerRecord>, AnyError> {
     Ok(records)
 }
 
-fn write_all(path: &PathBuf, database: Database, writes: &Receiver<Write>) {
+fn write_all(path: &Path, database: Database, writes: &Receiver<Write>) {
     let mut database = Some(database);
     while let Ok(first) = writes.recv() {
         let mut batch = vec![first];

@@ -203,3 +203,37 @@ fn layers_that_containers_stand_on_are_no_garbage() {
     assert_eq!(store.collect_garbage(&[]).unwrap().layers, [layer]);
     assert_empty(dir.path());
 }
+
+#[test]
+fn a_full_disk_is_said_and_the_images_stay_whole() {
+    if !is_root() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().to_owned();
+    // In a mount namespace of a thread: nothing is left to unmount.
+    let outcome = std::thread::spawn(move || {
+        use nix::mount::{MsFlags, mount};
+        let none = None::<&str>;
+        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS)?;
+        mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)?;
+        mount(Some("tmpfs"), &path, Some("tmpfs"), MsFlags::empty(), Some("size=2m"))?;
+        let store = open(&path);
+        let kept = store.import(&request("kept", &[]), &mut &archive("1")[..]).unwrap();
+        let in_blob = archive(&"x".repeat(3 << 20));
+        // Small as it comes, too large when unpacked.
+        let in_layer = zstd::encode_all(&in_blob[..], 0).unwrap();
+        for archive in [in_blob, in_layer] {
+            let error = store.import(&request("large", &[]), &mut &archive[..]).unwrap_err();
+            assert_eq!(error.failure().kind, rcon_types::FailureKind::ResourceExhausted, "{error:?}");
+        }
+        store.import(&request("small", &[]), &mut &archive("2")[..]).unwrap();
+        let names: Vec<_> = store.list().iter().flat_map(|image| image.references.iter().map(ToString::to_string)).collect();
+        assert_eq!(names.len(), 2, "{names:?}");
+        assert_eq!(open(&path).resolve("kept").unwrap().id, kept.id);
+        Ok::<_, nix::Error>(())
+    });
+    if let Err(error) = outcome.join().unwrap() {
+        eprintln!("SKIPPED: a small disk needs a mount namespace ({error})");
+    }
+}

@@ -128,7 +128,7 @@ impl Engine {
         let wanted = |record: &ContainerRecord| filter == ListFilter::All || record.is_alive();
         let containers = self.inner.table().all();
         let mut records: Vec<_> = containers.iter().map(|container| (*container.record()).clone()).filter(wanted).collect();
-        records.sort_by(|a, b| (b.created_ms, b.id).cmp(&(a.created_ms, a.id)));
+        records.sort_by_key(|record| std::cmp::Reverse((record.created_ms, record.id)));
         records
     }
 

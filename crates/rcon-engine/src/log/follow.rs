@@ -1,6 +1,11 @@
 //! Carrying a log to a client: what is there, and then what comes.
 
-use std::{io, mem::MaybeUninit, os::fd::OwnedFd, path::PathBuf};
+use std::{
+    io,
+    mem::MaybeUninit,
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+};
 
 use rustix::{
     fs::inotify::{self, CreateFlags, WatchFlags},
@@ -35,10 +40,10 @@ pub(crate) fn read(path: PathBuf, query: LogQuery, ending: Ending) -> LogStream 
     LogStream { entries }
 }
 
-async fn carry(path: &PathBuf, query: LogQuery, mut ending: Ending, sender: &Entries) -> io::Result<()> {
+async fn carry(path: &Path, query: LogQuery, mut ending: Ending, sender: &Entries) -> io::Result<()> {
     // Watching begins before the first look, so that nothing falls in between.
     let watch = if query.follow { Some(Watch::new(path)?) } else { None };
-    let opened = path.clone();
+    let opened = path.to_owned();
     let mut reader = blocking(move || LogReader::open(&opened, &query)).await?;
     loop {
         let complete = watch.is_none() || futures::FutureExt::now_or_never(&mut ending).is_some();
@@ -87,7 +92,7 @@ struct Watch(AsyncFd<OwnedFd>);
 
 impl Watch {
     #[allow(unsafe_code)]
-    fn new(log: &std::path::Path) -> io::Result<Self> {
+    fn new(log: &Path) -> io::Result<Self> {
         let directory = log.parent().ok_or(io::ErrorKind::InvalidInput)?;
         let fd = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
         inotify::add_watch(&fd, directory, WatchFlags::MODIFY | WatchFlags::CREATE | WatchFlags::MOVE | WatchFlags::ONLYDIR)?;

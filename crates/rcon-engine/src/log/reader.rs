@@ -63,13 +63,12 @@ impl LogReader {
         Ok(reader)
     }
 
-    /// The next records, some at a time; empty when there is nothing more for now. Wanted ones alone.
+    /// The next wanted records, some at a time; empty when there is nothing more for now.
     pub(super) fn batch(&mut self) -> io::Result<Vec<LogEntry>> {
         let mut entries = Vec::new();
         let mut bytes = 0;
         while bytes < LOG_BATCH_BYTES && !self.ended {
             let Some(line) = self.line()? else { break };
-            bytes += line.len();
             if self.skip > 0 {
                 self.skip -= 1;
                 continue;
@@ -78,11 +77,8 @@ impl LogReader {
             if record.time_ns > self.until_ns {
                 self.ended = true;
             } else if record.time_ns >= self.since_ns {
+                bytes += line.len();
                 entries.push(entry(record));
-            }
-            if entries.is_empty() && bytes >= LOG_BATCH_BYTES {
-                // Nothing wanted in all that; an empty answer would mean the end.
-                bytes = 0;
             }
         }
         Ok(entries)
@@ -255,16 +251,26 @@ mod tests {
         append(&path, 10..20);
         let read = |query| times(&mut LogReader::open(&path, &query).unwrap());
         assert_eq!(read(LogQuery { tail: Some(13), ..LogQuery::default() }), (7..20).collect::<Vec<_>>());
-        assert_eq!(read(LogQuery { tail: Some(0), ..LogQuery::default() }), []);
+        assert_eq!(read(LogQuery { tail: Some(0), ..LogQuery::default() }), Vec::<u64>::new());
         assert_eq!(read(LogQuery { tail: Some(u64::MAX), ..LogQuery::default() }).len(), 20);
         assert_eq!(read(LogQuery { since_ms: 8, until_ms: 11, ..LogQuery::default() }), [8, 9, 10, 11]);
+    }
+
+    #[test]
+    fn what_is_passed_over_is_not_taken_for_the_end() {
+        let (_dir, path) = log();
+        append(&path, 0..10_000);
+        let read = |query| times(&mut LogReader::open(&path, &query).unwrap());
+        assert_eq!(read(LogQuery { tail: Some(1), ..LogQuery::default() }), [9_999]);
+        assert_eq!(read(LogQuery { since_ms: 9_998, ..LogQuery::default() }), [9_998, 9_999]);
+        assert_eq!(read(LogQuery::default()).len(), 10_000);
     }
 
     #[test]
     fn what_is_written_later_is_read_later_without_a_gap_across_rotations() {
         let (_dir, path) = log();
         let mut reader = LogReader::open(&path, &LogQuery::default()).unwrap();
-        assert_eq!(times(&mut reader), []);
+        assert_eq!(times(&mut reader), Vec::<u64>::new());
         append(&path, 0..3);
         assert_eq!(times(&mut reader), [0, 1, 2]);
         append(&path, 3..5);
@@ -285,7 +291,7 @@ mod tests {
         let mut whole = fs::read(&path).unwrap();
         fs::write(&path, &whole[..whole.len() - 5]).unwrap();
         let mut reader = LogReader::open(&path, &LogQuery::default()).unwrap();
-        assert_eq!(times(&mut reader), []);
+        assert_eq!(times(&mut reader), Vec::<u64>::new());
         let rest = whole.split_off(whole.len() - 5);
         fs::OpenOptions::new().append(true).open(&path).unwrap().write_all(&rest).unwrap();
         assert_eq!(times(&mut reader), [0]);

@@ -79,17 +79,13 @@ impl ShimConnection {
     pub(crate) async fn ask_patiently(&mut self, request: &Request) -> Result<Response, ShimError> {
         let frame = request.to_frame().map_err(|error| ShimError::Protocol(error.to_string()))?;
         send(&mut self.stream, &frame).await?;
-        loop {
-            match self.frame().await? {
-                Some(Frame::Message(bytes)) => {
-                    return match Response::from_bytes(&bytes).map_err(|error| ShimError::Protocol(error.to_string()))? {
-                        Response::Failed { failure, exit_code } => Err(ShimError::Refused { failure, exit_code }),
-                        other => Ok(other),
-                    };
-                }
-                Some(_) => return Err(ShimError::Protocol("output came where an answer was due".into())),
-                None => return Err(ShimError::Protocol("it hung up".into())),
-            }
+        match self.frame().await? {
+            Some(Frame::Message(bytes)) => match Response::from_bytes(&bytes).map_err(|error| ShimError::Protocol(error.to_string()))? {
+                Response::Failed { failure, exit_code } => Err(ShimError::Refused { failure, exit_code }),
+                other => Ok(other),
+            },
+            Some(_) => Err(ShimError::Protocol("output came where an answer was due".into())),
+            None => Err(ShimError::Protocol("it hung up".into())),
         }
     }
 
