@@ -132,14 +132,19 @@ fn run(handle: &Handle, script: &str) -> Result<(), NetError> {
     if output.status.success() {
         return Ok(());
     }
-    let mut stderr = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-    let end = (0..=MAX_STDERR_BYTES.min(stderr.len())).rev().find(|at| stderr.is_char_boundary(*at)).unwrap_or(0);
-    stderr.truncate(end);
-    Err(NetError::Nft { lines: script.lines().count(), stderr })
+    Err(NetError::Nft { lines: script.lines().count(), stderr: shortened(&output.stderr) })
+}
+
+/// The start of what a program said.
+pub(crate) fn shortened(said: &[u8]) -> String {
+    let mut text = String::from_utf8_lossy(said).trim().to_owned();
+    let end = (0..=MAX_STDERR_BYTES.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+    text.truncate(end);
+    text
 }
 
 /// One transaction, in the namespace of the calling thread.
-fn nft(script: &str) -> io::Result<Output> {
+pub(crate) fn nft(script: &str) -> io::Result<Output> {
     let mut child = Command::new("nft").args(["-f", "-"]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
     if let Some(mut stdin) = child.stdin.take() {
         // A child that refuses early closes its end; what it says then is more telling.

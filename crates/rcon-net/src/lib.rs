@@ -11,6 +11,7 @@ mod dns_redirect;
 mod error;
 mod execute;
 mod firewall;
+mod foreign;
 mod handle;
 mod host_net;
 mod link_up;

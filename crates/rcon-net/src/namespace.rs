@@ -89,7 +89,7 @@ pub(crate) fn enter<T: Send>(file: &File, work: impl FnOnce() -> io::Result<T> +
 }
 
 /// Runs `work` in a new thread that ends with it, so that whatever it does to its namespaces is nobody else's.
-fn in_own_thread<T: Send>(work: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
+pub(crate) fn in_own_thread<T: Send>(work: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
     thread::scope(|scope| {
         let spawned = thread::Builder::new().name("rcon-netns".into()).spawn_scoped(scope, work)?;
         spawned.join().unwrap_or_else(|_| Err(io::Error::other("a namespace's thread panicked")))

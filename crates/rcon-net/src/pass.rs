@@ -12,6 +12,7 @@ use crate::{
     NetError, Problem, Report,
     execute::{Hands, Outcome},
     firewall,
+    foreign::ForeignFirewall,
     handle::Handle,
     host_net::overlay_namespace,
     namespace, observe,
@@ -22,6 +23,7 @@ use crate::{
 pub(crate) struct Network {
     pub(crate) hands: Hands,
     directory: PathBuf,
+    foreign: ForeignFirewall,
     /// What the kernel looks like if nobody else touched it; `None` after a failure.
     belief: Option<Belief>,
     passes: u64,
@@ -38,7 +40,14 @@ struct Belief {
 impl Network {
     /// Of the calling thread's namespace.
     pub(crate) fn new(directory: &Path) -> Result<Self, NetError> {
-        Ok(Self { hands: Hands::new()?, directory: directory.to_path_buf(), belief: None, passes: 0, overlays_opened: 0 })
+        Ok(Self {
+            hands: Hands::new()?,
+            directory: directory.to_path_buf(),
+            foreign: ForeignFirewall::default(),
+            belief: None,
+            passes: 0,
+            overlays_opened: 0,
+        })
     }
 
     /// Makes the kernel what `desired` says. What is believed to be there is not looked at, unless `full` or a step failed.
@@ -100,6 +109,10 @@ impl Network {
         let steps = outcome.done;
         add_failures(outcome, &mut problems);
         add_gaps(&desired, &mut problems);
+        if !trusting {
+            self.foreign.look(&mut self.hands.host, &desired);
+        }
+        problems.extend(self.foreign.problems(&desired));
         Ok((Report { pass: self.passes, steps, applied, problems }, trusting))
     }
 
