@@ -111,6 +111,7 @@ impl Agent {
             names,
             passes: passes.clone(),
             applied,
+            tunnel_idle_since: None,
         };
         let tasks = vec![
             tokio::spawn(ledger.clone().persist()),

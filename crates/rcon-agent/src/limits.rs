@@ -34,3 +34,7 @@ pub const ALIASES_A_NETWORK: usize = 64;
 pub const LEDGER_BYTES: u64 = 256 * 1024 * 1024;
 /// What belongs to no living container is looked for this often.
 pub const TIDY: Duration = Duration::from_secs(5);
+/// How long `swarm join` waits for the first assignments before it returns all the same.
+pub const FIRST_SET: Duration = Duration::from_secs(5);
+/// A tunnel without networks is ended after this long: containers often come back.
+pub const TUNNEL_IDLE: Duration = Duration::from_secs(60);

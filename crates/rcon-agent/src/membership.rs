@@ -12,6 +12,7 @@ use rcon_types::{Failure, FailureKind, Revision, Role};
 use tokio::{
     sync::{Mutex, watch},
     task::JoinHandle,
+    time::timeout,
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -163,7 +164,10 @@ impl Membership {
         settings.store(&self.parts.data_dir)?;
         let entered = self.enter(&joined, &settings).await;
         match entered {
-            Ok(running) => *active = Some(running),
+            Ok(running) => {
+                *active = Some(running);
+                self.first_set().await;
+            }
             Err(failure) => {
                 self.undo().await;
                 let hint = failure
@@ -174,6 +178,14 @@ impl Membership {
             }
         }
         Ok(v1::SwarmJoinResponse { node_id: joined.node_id, role: joined.role })
+    }
+
+    /// Waits until a manager has told this node its first assignments, so that the next command finds a member; not for ever.
+    async fn first_set(&self) {
+        let mut sets = self.parts.ledger.watch();
+        if timeout(limits::FIRST_SET, sets.wait_for(|set| set.node.is_some())).await.is_err() {
+            warn!("no manager has opened a session with this node yet; it will go on trying");
+        }
     }
 
     async fn enter(self: &Arc<Self>, joined: &v1::JoinResponse, settings: &NodeSettings) -> Result<Active, Failure> {

@@ -68,6 +68,8 @@ pub struct Reconciler {
     pub passes: watch::Sender<Pass>,
     /// Where the applied revision is published, for the session's beats.
     pub applied: watch::Sender<Revision>,
+    /// Since when nothing here is encrypted.
+    pub tunnel_idle_since: Option<Instant>,
 }
 
 impl Reconciler {
@@ -161,14 +163,21 @@ impl Reconciler {
         }
     }
 
-    async fn tell_tunnel(&self, tables: Option<rcon_net::TunnelTables>) -> Result<(), Failure> {
-        let Some(tables) = tables else {
-            // Nothing encrypted here any more: a running tunnel has nothing to do and ends.
-            if let Ok(mut stream) = tokio::net::UnixStream::connect(self.tunnel.socket()).await {
-                tunnel_client::stop(&mut stream).await.map_err(|e| e.failure())?;
-            }
+    /// Nothing encrypted here any more: a running tunnel ends when that stays so. Its last tables carry nothing, since its TAPs are gone.
+    async fn idle_tunnel(&mut self) -> Result<(), Failure> {
+        let since = *self.tunnel_idle_since.get_or_insert_with(Instant::now);
+        if since.elapsed() < limits::TUNNEL_IDLE {
             return Ok(());
-        };
+        }
+        if let Ok(mut stream) = tokio::net::UnixStream::connect(self.tunnel.socket()).await {
+            tunnel_client::stop(&mut stream).await.map_err(|e| e.failure())?;
+        }
+        Ok(())
+    }
+
+    async fn tell_tunnel(&mut self, tables: Option<rcon_net::TunnelTables>) -> Result<(), Failure> {
+        let Some(tables) = tables else { return self.idle_tunnel().await };
+        self.tunnel_idle_since = None;
         let mut stream = self.tunnel.connect().await?;
         tunnel_client::set_tables(&mut stream, tables).await.map(|_| ()).map_err(|e| e.failure())
     }
