@@ -27,5 +27,5 @@ pub use error::ImageError;
 pub use image::{Defaults, Image};
 pub use limits::UnpackLimits;
 pub use reference::{Reference, ReferenceError};
-pub use store::{Collected, ImageStore, ImageStoreOptions, ImportRequest, Imported, Removed};
+pub use store::{Collected, ImageStore, ImageStoreOptions, ImportRequest, Imported, Removed, Usage};
 pub use unpack::{UnpackReport, Unpacker, unpack_main};

@@ -66,6 +66,14 @@ pub struct Removed {
     pub deleted: Vec<Digest>,
 }
 
+/// What containers need of images; their owner says it.
+pub struct Usage<'owner> {
+    /// Names the containers that are made of an image.
+    pub users: &'owner dyn Fn(&ImageId) -> Vec<String>,
+    /// Chain ids of all layers that containers stand on, whether an image still has them or not.
+    pub layers: &'owner [Digest],
+}
+
 /// What a collection of garbage removed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Collected {
@@ -175,18 +183,18 @@ impl ImageStore {
     }
 
     /// Takes a name from an image; the image goes with its last name, or at once when it is named by id.
-    /// `users` names the containers made of an image. With `force`, an image in use loses its names and stays.
+    /// With `force`, an image in use loses its names and stays.
     ///
     /// # Errors
     /// When there is no such image, it is in use, or (without `force`) an id is given of an image with several names.
-    pub fn remove(&self, text: &str, force: bool, users: &dyn Fn(&ImageId) -> Vec<String>) -> Result<Removed, ImageError> {
+    pub fn remove(&self, text: &str, force: bool, usage: &Usage<'_>) -> Result<Removed, ImageError> {
         let _sweep = self.sweep.write().unwrap_or_else(PoisonError::into_inner);
         let mut images = self.images();
         let (image, name) = match find(&images, text) {
             Err(error) => return self.remove_damaged(&images, text).unwrap_or(Err(error)),
             Ok(found) => found,
         };
-        let users = users(&image.id);
+        let users = (usage.users)(&image.id);
         let untagged = match name {
             Some(name) if image.references.len() > 1 => vec![name],
             None if image.references.len() > 1 && !force => {
@@ -210,7 +218,7 @@ impl ImageStore {
         *images = next;
         let mut removed = Removed { untagged, deleted: Vec::new() };
         if goes {
-            let collected = self.collect(&images, &[])?;
+            let collected = self.collect(&images, usage.layers)?;
             removed.deleted.push(image.id);
             removed.deleted.extend(collected.layers);
         }

@@ -6,7 +6,7 @@ use std::{
     path::Path,
 };
 
-use rcon_image::{Digest, ImageError, ImageStore, ImageStoreOptions, ImportRequest, UnpackLimits, Unpacker};
+use rcon_image::{Digest, ImageError, ImageStore, ImageStoreOptions, ImportRequest, UnpackLimits, Unpacker, Usage};
 
 fn open(dir: &Path) -> ImageStore {
     let options = ImageStoreOptions { data_dir: dir.to_owned(), unpacker: Unpacker::Thread, limits: UnpackLimits::default() };
@@ -27,9 +27,8 @@ fn request(name: &str, changes: &[&str]) -> ImportRequest {
     ImportRequest { reference, changes: changes.iter().map(|&change| change.to_owned()).collect(), message: String::new() }
 }
 
-fn nobody(_: &Digest) -> Vec<String> {
-    Vec::new()
-}
+/// No container is there.
+const NOBODY: Usage<'static> = Usage { users: &|_| Vec::new(), layers: &[] };
 
 fn is_root() -> bool {
     let root = nix::unistd::geteuid().is_root();
@@ -87,7 +86,7 @@ fn a_name_moves_to_the_latest_import_and_the_older_image_stays_without() {
     assert_eq!(new.replaced, Some(old.id));
     assert_eq!(store.resolve("web").unwrap().id, new.id);
     assert!(store.resolve(&old.id.hex()).unwrap().references.is_empty());
-    let removed = store.remove(&old.id.short(), false, &nobody).unwrap();
+    let removed = store.remove(&old.id.short(), false, &NOBODY).unwrap();
     assert!(removed.deleted.contains(&old.id) && removed.deleted.contains(&Digest::of(&archive("1"))));
     assert_eq!(store.list().len(), 1);
     store.layer_dirs(&store.resolve("web").unwrap()).unwrap();
@@ -102,10 +101,10 @@ fn images_that_share_content_are_removed_one_by_one() {
     let store = open(dir.path());
     store.import(&request("a", &["USER a"]), &mut &archive("1")[..]).unwrap();
     store.import(&request("b", &["USER b"]), &mut &archive("1")[..]).unwrap();
-    store.remove("a", false, &nobody).unwrap();
+    store.remove("a", false, &NOBODY).unwrap();
     let image = store.resolve("b").unwrap();
     assert!(store.layer_dirs(&image).unwrap()[0].join("file").exists());
-    store.remove("b", false, &nobody).unwrap();
+    store.remove("b", false, &NOBODY).unwrap();
     assert_empty(dir.path());
 }
 
@@ -117,7 +116,7 @@ fn an_image_in_use_is_not_removed_and_by_force_only_loses_its_name() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
     let imported = store.import(&request("web", &[]), &mut &archive("1")[..]).unwrap();
-    let users = |_: &Digest| vec!["happy_heron".to_owned()];
+    let users = Usage { users: &|_| vec!["happy_heron".to_owned()], layers: &[] };
     let error = store.remove("web", false, &users).unwrap_err();
     assert!(error.failure().to_string().contains("happy_heron"), "{error}");
     let removed = store.remove("web", true, &users).unwrap();
@@ -182,7 +181,7 @@ fn a_damaged_image_is_left_out_and_can_be_removed_by_name() {
     let store = open(dir.path());
     assert!(store.resolve("bad").is_err());
     assert_eq!(store.collect_garbage(&[]).unwrap(), Default::default());
-    store.remove("bad", false, &nobody).unwrap();
+    store.remove("bad", false, &NOBODY).unwrap();
     assert!(!store.collect_garbage(&[]).unwrap().blobs.is_empty());
     assert_eq!(open(dir.path()).list(), store.list());
     store.layer_dirs(&store.resolve("good").unwrap()).unwrap();
@@ -200,6 +199,8 @@ fn layers_that_containers_stand_on_are_no_garbage() {
     fs::remove_file(dir.path().join("images.json")).unwrap();
     let store = open(dir.path());
     assert!(store.collect_garbage(&[layer]).unwrap().layers.is_empty());
+    store.import(&request("other", &[]), &mut &archive("2")[..]).unwrap();
+    store.remove("other", false, &Usage { layers: &[layer], ..NOBODY }).unwrap();
     assert_eq!(store.collect_garbage(&[]).unwrap().layers, [layer]);
     assert_empty(dir.path());
 }

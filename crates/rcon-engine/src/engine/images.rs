@@ -3,7 +3,7 @@
 use std::io::{self, Read};
 
 use bytes::Bytes;
-use rcon_image::{ImportRequest, Imported, Removed};
+use rcon_image::{ImportRequest, Imported, Removed, Usage};
 use tokio::{
     io::{AsyncRead, AsyncReadExt},
     sync::mpsc,
@@ -58,7 +58,12 @@ impl Engine {
     pub async fn remove_image(&self, image: &str, force: bool) -> Result<Removed, EngineError> {
         let _image_use = self.inner.image_use.write().await;
         let (inner, image) = (self.inner.clone(), image.to_owned());
-        blocking(move || Ok(inner.images.remove(&image, force, &|id| inner.table().users(id))?)).await
+        blocking(move || {
+            let layers = inner.table().layers();
+            let usage = Usage { users: &|id| inner.table().users(id), layers: &layers };
+            Ok(inner.images.remove(&image, force, &usage)?)
+        })
+        .await
     }
 }
 

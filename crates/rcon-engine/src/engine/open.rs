@@ -43,7 +43,11 @@ impl Engine {
         let inner = Arc::new(inner);
         inner.clear_strangers(&records).await?;
         for record in records {
-            inner.recover(record).await?;
+            let name = record.name.clone();
+            if let Err(error) = inner.recover(record).await {
+                // One container that cannot be mended keeps no other from being served.
+                tracing::error!(container = %name, error = %error.failure(), "a container could not be repaired");
+            }
         }
         let stop = Arc::new(inner.stopping.clone().drop_guard());
         Ok(Self { inner, _stop: stop })
@@ -65,6 +69,11 @@ impl Inner {
             unpacker: options.unpacker.clone(),
             limits: UnpackLimits::default(),
         })?;
+        // What an interrupted import or removal left.
+        let in_use: Vec<_> = records.iter().flat_map(|record| record.layers.clone()).collect();
+        if let Err(error) = images.collect_garbage(&in_use) {
+            tracing::warn!(error = %error.failure(), "content that no image refers to could not be removed");
+        }
         let inner = Self {
             host: host::facts(),
             shim,
@@ -89,8 +98,10 @@ impl Inner {
                 && !is_known(&id)
             {
                 tracing::warn!(%id, "a shim of no container is dismissed");
-                self.dismiss(id).await?;
-                self.drop_run_directory(id).await;
+                match self.dismiss(id).await {
+                    Ok(()) => self.drop_run_directory(id).await,
+                    Err(error) => tracing::error!(%id, error = %error.failure(), "a shim of no container could not be cleared away"),
+                }
             }
         }
         let data_dir = self.options.data_dir.clone();
@@ -102,12 +113,14 @@ impl Inner {
             };
             if is_leftover {
                 tracing::info!(name, "the files of a removed container are removed");
-                let dir = containers(&data_dir).join(name);
-                blocking(move || {
+                let dir = containers(&data_dir).join(&name);
+                let removed = blocking(move || {
                     unmount(&dir.join("merged"))?;
                     remove_all(&dir)
-                })
-                .await?;
+                });
+                if let Err(error) = removed.await {
+                    tracing::error!(name, error = %error.failure(), "the files of a removed container could not be removed");
+                }
             }
         }
         Ok(())

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use rcon_image::ImageId;
+use rcon_image::{Digest, ImageId};
 use rcon_types::{ContainerId, ContainerName};
 
 use crate::{engine::container::Container, error::EngineError, limits::CONTAINERS};
@@ -70,6 +70,11 @@ impl Table {
             .collect();
         users.sort();
         users
+    }
+
+    /// Chain ids of the layers that containers stand on.
+    pub(super) fn layers(&self) -> Vec<Digest> {
+        self.containers.values().flat_map(|container| container.record().layers.clone()).collect()
     }
 
     /// By name, id, or start of an id.
