@@ -22,7 +22,8 @@ fn main() -> ExitCode {
     match role.as_ref().and_then(|role| role.to_str()) {
         Some("run") => sealed(|| run::main(rest)),
         Some("oci") => sealed(|| oci::main(rest)),
-        Some("init") => init::main(rest),
+        // As the container's init it is called with `--` and the command, see `rcon_oci::INIT_DESTINATION`.
+        Some("init" | "--") => init::main(rest),
         Some("--version" | "version") => {
             println!("rcon-shim {}, protocol {}", env!("CARGO_PKG_VERSION"), rcon_oci::shim::PROTOCOL_VERSION);
             ExitCode::SUCCESS

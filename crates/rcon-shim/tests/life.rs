@@ -4,7 +4,7 @@ mod common;
 
 use std::{fs, process::Command};
 
-use common::{Container, can_run, exec_process, wait_until};
+use common::{Container, can_run, exec_process, shim_program, wait_until};
 use rcon_oci::{
     log::LogStream,
     shim::{ExitRecord, Frame, Readiness, Request, Response, ShimStatus},
@@ -120,7 +120,8 @@ fn a_container_outlives_its_starter_and_can_be_attached_to_again() {
     container.options.stdin = true;
     // The starter is killed while the container runs; it is a shell, the shim's parent.
     let mut starter = Command::new("sh")
-        .args(["-c", "\"$0\" \"$@\"; exec sleep 1000", env!("CARGO_BIN_EXE_rcon-shim")])
+        .args(["-c", "\"$0\" \"$@\"; exec sleep 1000"])
+        .arg(shim_program())
         .args(container.options.to_args())
         .stdout(std::process::Stdio::null())
         .spawn()
@@ -186,13 +187,13 @@ fn an_init_passes_signals_on_and_reaps() {
     if !can_run() {
         return;
     }
-    let shim = std::path::PathBuf::from(env!("CARGO_BIN_EXE_rcon-shim"));
+    let shim = shim_program();
     if Command::new("ldd").arg(&shim).output().is_ok_and(|o| o.status.success()) {
         // A container without a C library cannot execute it; the static build is what is shipped.
         eprintln!("SKIPPED: this build of rcon-shim is not static");
         return;
     }
-    let container = Container::new(&["init", "--", "sleep", "1000"], |spec| spec.init = Some(shim));
+    let container = Container::new(&["sleep", "1000"], |spec| spec.init = Some(shim));
     container.start();
     assert_eq!(container.connect().ask(&Request::Kill { signal: 15 }), Response::Done);
     assert_eq!(container.wait().exit_code, 143);

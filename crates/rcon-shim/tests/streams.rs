@@ -79,14 +79,14 @@ fn a_reader_that_does_not_read_stops_neither_the_container_nor_its_log() {
     if !can_run() {
         return;
     }
-    let container = Container::new(&["sh", "-c", "yes 0123456789 | head -c 6000000; echo the end"], |_| {});
+    let container = Container::new(&["sh", "-c", "head -c 6000000 /dev/zero | tr '\\0' x; echo; echo the end"], |_| {});
     container.create();
     let mut lazy = container.connect();
     lazy.attach(false);
     assert_eq!(container.connect().ask(&Request::Start), Response::Done);
     assert_eq!(container.wait().exit_code, 0);
     let logged = container.logged(LogStream::Stdout);
-    assert_eq!(logged.len(), 6_000_000 + 8);
+    assert_eq!(logged.len(), 6_000_000 + 1 + 8);
     assert!(logged.ends_with("the end\n"));
     // It finds what was kept for it, and that it missed the rest.
     let mut got = 0;

@@ -1,9 +1,10 @@
 //! The commands, each a few calls of libcontainer.
 
 use std::{
-    fs,
-    os::fd::OwnedFd,
+    fs, io,
+    os::fd::{AsFd, FromRawFd, OwnedFd},
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
 use libcontainer::{
@@ -11,7 +12,12 @@ use libcontainer::{
     error::LibcontainerError,
     syscall::syscall::SyscallType,
 };
-use nix::{fcntl::OFlag, sys::signal::Signal, unistd::pipe2};
+use nix::{
+    fcntl::OFlag,
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::signal::{Signal, kill as kill_process},
+    unistd::{Pid, pipe2},
+};
 use oci_spec::runtime::{Process, Spec};
 
 use super::{
@@ -21,6 +27,12 @@ use super::{
     executor::{ConfinedExecutor, Confinement, Part},
     program::ProgramError,
 };
+
+/// How long a killed process, and then its cgroup, may take to go.
+const END_DEADLINE: Duration = Duration::from_secs(5);
+
+/// Pause between attempts to remove a cgroup.
+const RETRY_MS: u8 = 5;
 
 /// Sets the container up to the point where its program would start.
 pub fn create(arguments: &Arguments, create: &CreateArguments) -> Result<(), OciError> {
@@ -74,12 +86,45 @@ pub fn kill(arguments: &Arguments, signal: Signal) -> Result<(), OciError> {
     load(arguments, "signal")?.kill(signal, false).map_err(failed(arguments, "signal"))
 }
 
-/// Removes what the container has outside of itself. With `force`, a container that is not there is removed already.
+/// Removes what the container has outside of itself. With `force`, a container that runs is killed, and one that is not there is removed
+/// already.
 pub fn delete(arguments: &Arguments, force: bool) -> Result<(), OciError> {
     if !force || arguments.root.join(&arguments.id).exists() {
-        load(arguments, "remove")?.delete(force).map_err(failed(arguments, "remove"))?;
+        let mut container = load(arguments, "remove")?;
+        if force {
+            end(&container);
+        }
+        let deadline = Instant::now() + END_DEADLINE;
+        // A cgroup is in use until the kernel has finished with the last of its processes.
+        while let Err(error) = container.delete(force) {
+            if Instant::now() >= deadline {
+                return Err(failed(arguments, "remove")(error));
+            }
+            let _ = poll(&mut [], PollTimeout::from(RETRY_MS));
+        }
     }
     PrivateBundle::of(&arguments.root, &arguments.id).remove()
+}
+
+/// Kills the first process, and with it all others of its namespace, and waits for its end.
+fn end(container: &Container) {
+    let Some(pid) = container.state.pid else { return };
+    let Ok(handle) = pidfd(pid) else { return };
+    let _ = kill_process(Pid::from_raw(pid), Signal::SIGKILL);
+    let mut fds = [PollFd::new(handle.as_fd(), PollFlags::POLLIN)];
+    let _ = poll(&mut fds, PollTimeout::try_from(END_DEADLINE).unwrap_or(PollTimeout::ZERO));
+}
+
+/// A descriptor that becomes readable when the process has ended, whoever its parent is.
+#[allow(unsafe_code)]
+fn pidfd(pid: i32) -> io::Result<OwnedFd> {
+    // SAFETY: the call has no pointers.
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+    match i32::try_from(fd) {
+        // SAFETY: the kernel has just made this descriptor for us.
+        Ok(fd) if fd >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 /// Runs a process in the container and leaves it running.

@@ -19,7 +19,6 @@ use libcontainer::{
     syscall::syscall::create_syscall,
     workload::{Executor, ExecutorError, ExecutorSetEnvsError, ExecutorValidationError},
 };
-use nix::sys::signal::{SigHandler, SigSet, Signal, signal};
 use oci_spec::runtime::{LinuxCapabilities, LinuxSeccomp, Process, Spec};
 
 use super::{
@@ -158,14 +157,20 @@ fn command(spec: &Spec) -> (Vec<String>, Vec<String>) {
     (args, env)
 }
 
-/// Rust ignores SIGPIPE, and whoever started us may have ignored or blocked others; a program starts with none of that.
+/// Rust ignores SIGPIPE, and whoever started us may have ignored or blocked others; a program starts with none of that. By the kernel's own
+/// call, since the C library keeps two of the signals for itself.
 #[allow(unsafe_code)]
 fn reset_signals() {
-    for number in Signal::iterator() {
-        // SAFETY: the default disposition runs no code of ours.
-        let _ = unsafe { signal(number, SigHandler::SigDfl) };
+    /// `struct sigaction` of the kernel, all zero: SIG_DFL, no flags, no mask.
+    const DEFAULT: [u64; 4] = [0; 4];
+    const MASK_BYTES: usize = 8;
+    for number in 1..=64 {
+        // SAFETY: the kernel reads 32 bytes at most, and the default disposition runs no code of ours. SIGKILL and SIGSTOP are refused.
+        unsafe { libc::syscall(libc::SYS_rt_sigaction, number, DEFAULT.as_ptr(), std::ptr::null_mut::<u64>(), MASK_BYTES) };
     }
-    let _ = SigSet::empty().thread_set_mask();
+    let none = 0_u64;
+    // SAFETY: the kernel reads 8 bytes.
+    unsafe { libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, &raw const none, std::ptr::null_mut::<u64>(), MASK_BYTES) };
 }
 
 fn with_cause(error: &dyn std::error::Error) -> String {

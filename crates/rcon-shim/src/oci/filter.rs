@@ -202,3 +202,71 @@ fn architecture(arch: Arch) -> Result<ScmpArch, FilterError> {
         other => return Err(FilterError::Unsupported { what: format!("the architecture {other:?}") }),
     })
 }
+
+#[cfg(test)]
+#[allow(unsafe_code)]
+mod tests {
+    use super::*;
+    use oci_spec::runtime::{LinuxSeccompArgBuilder, LinuxSeccompBuilder, LinuxSyscallBuilder};
+
+    /// Allows what a child needs to end, and `getcwd`; `dup` only where its argument has none of the bits of a mask.
+    fn profile() -> LinuxSeccomp {
+        let allow = |names: &[&str]| {
+            let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+            LinuxSyscallBuilder::default().names(names).action(LinuxSeccompAction::ScmpActAllow)
+        };
+        let masked = LinuxSeccompArgBuilder::default().index(0_usize).op(LinuxSeccompOperator::ScmpCmpMaskedEq).value(0xf0_u64);
+        let masked = masked.value_two(0_u64).build().unwrap();
+        LinuxSeccompBuilder::default()
+            .default_action(LinuxSeccompAction::ScmpActErrno)
+            .default_errno_ret(1_u32)
+            .architectures(vec![Arch::ScmpArchNative])
+            .syscalls(vec![
+                allow(&["exit", "exit_group", "futex_waitv", "not_a_call_at_all"]).build().unwrap(),
+                allow(&["dup"]).args(vec![masked]).build().unwrap(),
+            ])
+            .build()
+            .unwrap()
+    }
+
+    /// What a call answers under the filter, in a process of its own.
+    fn answer(filter: &Filter, call: i64, argument: i64) -> i32 {
+        // SAFETY: the child only makes system calls: prctl, the filter's, the one under test, and exit.
+        match unsafe { nix::unistd::fork() }.unwrap() {
+            // SAFETY: as above; the call under test takes numbers, no pointers.
+            nix::unistd::ForkResult::Child => unsafe {
+                libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+                let loaded = filter.load().is_ok();
+                let result = libc::syscall(call, argument, 0, 0, 0, 0, 0);
+                libc::_exit(if !loaded {
+                    255
+                } else if result < 0 {
+                    *libc::__errno_location()
+                } else {
+                    0
+                });
+            },
+            nix::unistd::ForkResult::Parent { child } => match nix::sys::wait::waitpid(child, None).unwrap() {
+                nix::sys::wait::WaitStatus::Exited(_, status) => status,
+                other => panic!("{other:?}"),
+            },
+        }
+    }
+
+    #[test]
+    fn known_calls_are_refused_and_unknown_ones_not_there() {
+        let filter = Filter::compile(&profile()).unwrap();
+        assert_eq!(answer(&filter, libc::SYS_getppid, 0), libc::EPERM);
+        for unknown in [451, 462, 1000] {
+            assert_eq!(answer(&filter, unknown, 0), libc::ENOSYS, "{unknown}");
+        }
+    }
+
+    #[test]
+    fn a_masked_comparison_looks_at_the_masked_bits() {
+        let filter = Filter::compile(&profile()).unwrap();
+        assert_eq!(answer(&filter, libc::SYS_dup, 1), 0);
+        assert_eq!(answer(&filter, libc::SYS_dup, 0x10), libc::EPERM);
+        assert_eq!(answer(&filter, libc::SYS_dup, 0xf), libc::EBADF);
+    }
+}

@@ -38,6 +38,11 @@ pub fn can_run() -> bool {
     false
 }
 
+/// The program under test: that of this build, or that which `RCON_SHIM` names, e.g. the static one that is shipped.
+pub fn shim_program() -> PathBuf {
+    std::env::var_os("RCON_SHIM").map_or_else(|| env!("CARGO_BIN_EXE_rcon-shim").into(), PathBuf::from)
+}
+
 /// What this host is.
 pub fn host() -> HostFacts {
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
@@ -112,12 +117,8 @@ impl Container {
 
     /// Starts the shim; what it says.
     pub fn launch(&self) -> Readiness {
-        let output = Command::new(env!("CARGO_BIN_EXE_rcon-shim"))
-            .args(self.options.to_args())
-            .stdin(Stdio::null())
-            .stderr(Stdio::inherit())
-            .output()
-            .unwrap();
+        let output =
+            Command::new(shim_program()).args(self.options.to_args()).stdin(Stdio::null()).stderr(Stdio::inherit()).output().unwrap();
         Readiness::from_line(&String::from_utf8(output.stdout).unwrap()).unwrap_or_else(|error| panic!("{error}: {}", self.shim_log()))
     }
 
