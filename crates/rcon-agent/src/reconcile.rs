@@ -5,10 +5,14 @@
 
 use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::Duration};
 
-use rcon_net::{Capabilities, HostNet, Problem, Report, tunnel_client, tunnel_tables};
+use rcon_net::{Capabilities, HostNet, Problem, Report, TunnelTables, tunnel_client, tunnel_tables};
+use rcon_netplan::NodeSettings;
 use rcon_proto::v1::Assignments;
 use rcon_types::{EndpointId, Failure, FailureKind, NetworkId, Revision};
-use tokio::{sync::watch, time::sleep};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep},
+};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
@@ -140,7 +144,7 @@ impl Reconciler {
             }
         }
         if wanted.node.backend == rcon_netplan::EncryptedBackend::Userspace
-            && let Err(failure) = self.tell_tunnel(tables).await
+            && let Err(failure) = self.tell_tunnel(tables, revision, &wanted.node).await
         {
             whole = false;
             kernel = false;
@@ -163,20 +167,21 @@ impl Reconciler {
         }
     }
 
-    /// Nothing encrypted here any more: a running tunnel ends when that stays so. Its last tables carry nothing, since its TAPs are gone.
-    async fn idle_tunnel(&mut self) -> Result<(), Failure> {
-        let since = *self.tunnel_idle_since.get_or_insert_with(Instant::now);
-        if since.elapsed() < limits::TUNNEL_IDLE {
-            return Ok(());
+    /// Nothing encrypted here any more: a running tunnel lets go of everything, and ends when that stays so.
+    async fn idle_tunnel(&mut self, revision: Revision, node: &NodeSettings) -> Result<(), Failure> {
+        let Ok(mut stream) = tokio::net::UnixStream::connect(self.tunnel.socket()).await else { return Ok(()) };
+        let (first, since) = (self.tunnel_idle_since.is_none(), *self.tunnel_idle_since.get_or_insert_with(Instant::now));
+        if since.elapsed() >= limits::TUNNEL_IDLE || node.vtep.is_none() {
+            return tunnel_client::stop(&mut stream).await.map_err(|e| e.failure());
         }
-        if let Ok(mut stream) = tokio::net::UnixStream::connect(self.tunnel.socket()).await {
-            tunnel_client::stop(&mut stream).await.map_err(|e| e.failure())?;
-        }
-        Ok(())
+        let (true, Some(vtep)) = (first, node.vtep) else { return Ok(()) };
+        let private_key_file = self.private_key_file.clone();
+        let empty = TunnelTables { revision, private_key_file, vtep, listen_port: node.encrypted_port, peers: vec![], networks: vec![] };
+        tunnel_client::set_tables(&mut stream, empty).await.map(drop).map_err(|e| e.failure())
     }
 
-    async fn tell_tunnel(&mut self, tables: Option<rcon_net::TunnelTables>) -> Result<(), Failure> {
-        let Some(tables) = tables else { return self.idle_tunnel().await };
+    async fn tell_tunnel(&mut self, tables: Option<TunnelTables>, revision: Revision, node: &NodeSettings) -> Result<(), Failure> {
+        let Some(tables) = tables else { return self.idle_tunnel(revision, node).await };
         self.tunnel_idle_since = None;
         let mut stream = self.tunnel.connect().await?;
         tunnel_client::set_tables(&mut stream, tables).await.map(|_| ()).map_err(|e| e.failure())
