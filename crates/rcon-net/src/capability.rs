@@ -114,7 +114,7 @@ fn create(name: &str, kind: LinkKind) -> io::Result<Netlink> {
     let here = File::open("/proc/thread-self/ns/net")?;
     let link = Link::new(kind, 1400);
     let peer = Link::new(LinkKind::Foreign, 1400);
-    let request = message::create_link(name, &link, None, Some((&peer, here.as_raw_fd())));
+    let request = message::create_link(name, &link, &message::Elsewhere { peer: Some((&peer, here.as_raw_fd())), ..Default::default() });
     let mut socket = Netlink::route()?;
     socket.execute(request.ok_or_else(|| io::Error::from_raw_os_error(libc::EOPNOTSUPP))?)?;
     Ok(socket)

@@ -64,6 +64,22 @@ pub enum NetError {
         /// Why.
         source: io::Error,
     },
+    /// This node's key could not be read.
+    #[error("could not read the private key in `{}`", path.display())]
+    PrivateKey {
+        /// Its file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The kernel's WireGuard refused.
+    #[error("could not {what} the kernel's WireGuard")]
+    Wireguard {
+        /// Configure, or ask.
+        what: &'static str,
+        /// Why.
+        source: io::Error,
+    },
     /// `nft` could not be run.
     #[error("could not run `nft`")]
     RunNft {
@@ -143,6 +159,8 @@ impl NetError {
             | Self::Socket { source, .. }
             | Self::Observe { source, .. }
             | Self::Step { source, .. }
+            | Self::PrivateKey { source, .. }
+            | Self::Wireguard { source, .. }
             | Self::RunNft { source } => source.raw_os_error(),
             Self::Nft { .. } | Self::Remains { .. } | Self::Gone => None,
         }

@@ -17,7 +17,7 @@ use crate::{
     NetError, conntrack, dns_redirect,
     firewall::Firewall,
     handle::Handle,
-    message,
+    message::{self, Elsewhere},
     namespace::{self, Purpose},
     reading,
     socket::Message,
@@ -74,7 +74,9 @@ impl Hands {
         let mut outcome = Outcome::default();
         let mut broken: BTreeSet<Scope> = BTreeSet::new();
         for step in steps {
-            if broken.contains(&step.scope) || broken.contains(&Scope::Host) {
+            let encrypted =
+                matches!(step.scope, Scope::Network(id) if wanted.encrypted.contains(&id)) && broken.contains(&Scope::Encrypted);
+            if encrypted || broken.contains(&step.scope) || broken.contains(&Scope::Host) {
                 continue;
             }
             tracing::debug!(%step, "network step");
@@ -143,9 +145,11 @@ impl Hands {
             (LinkKind::Veth { peer_namespace, .. }, Some(peer)) => Some((peer, self.open(*peer_namespace)?.descriptor())),
             _ => None,
         };
+        let lower = link.lower().map(|name| self.index(namespace, name)).transpose()?;
         let outside = matches!(link.kind, LinkKind::Wireguard | LinkKind::Vxlan { socket_in_host: true, .. });
         let target: Option<RawFd> = if outside { Some(self.open(namespace)?.descriptor()) } else { None };
-        let request = message::create_link(name, link, target, peer).ok_or_else(|| io::Error::from_raw_os_error(libc::EOPNOTSUPP))?;
+        let request = message::create_link(name, link, &Elsewhere { namespace: target, peer, lower });
+        let request = request.ok_or_else(|| io::Error::from_raw_os_error(libc::EOPNOTSUPP))?;
         self.open(if outside { Namespace::Host } else { namespace })?.route.execute(request)
     }
 
@@ -181,7 +185,10 @@ impl Hands {
             Action::DeleteNeighbour { name, address } => (vec![message::delete_neighbour(index(name)?, *address)], GONE),
             Action::AddStation { name, mac } => (vec![message::add_station(index(name)?, *mac)], THERE),
             Action::DeleteStation { name, mac } => (vec![message::delete_station(index(name)?, *mac)], GONE),
-            Action::AddTunnelStation { name, mac, host } => (vec![message::add_tunnel_station(index(name)?, *mac, *host)], THERE),
+            Action::AddTunnelStation { name, mac, host, via } => {
+                let via = via.map(&mut index).transpose()?;
+                (vec![message::add_tunnel_station(index(name)?, *mac, *host, via)], THERE)
+            }
             Action::DeleteTunnelStation { name, mac, host } => (vec![message::delete_tunnel_station(index(name)?, *mac, *host)], GONE),
             Action::AddRoute(route) => (vec![message::add_route(index(&route.link)?, route)], THERE),
             Action::DeleteRoute(route) => (vec![message::delete_route(index(&route.link)?, route)], GONE),

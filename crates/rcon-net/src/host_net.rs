@@ -11,7 +11,7 @@ use rcon_netplan::{HostNetwork, names};
 use rcon_types::{ContainerId, Mtu};
 use tokio::sync::{oneshot, watch};
 
-use crate::{NetError, Report, worker};
+use crate::{NetError, Report, WireguardPeer, worker};
 
 /// Where this host's network keeps its things.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,7 +51,7 @@ impl HostNet {
     pub fn open(options: Options) -> Result<Self, NetError> {
         let directory = options.run_dir.join("netns");
         std::fs::create_dir_all(&directory).map_err(|source| NetError::RunDirectory { path: directory.clone(), source })?;
-        let worker = worker::start(&directory)?;
+        let worker = worker::start(&directory, options)?;
         Ok(Self { inner: Arc::new(Inner { directory, worker }) })
     }
 
@@ -118,6 +118,14 @@ impl HostNet {
     /// When the kernel cannot be asked.
     pub async fn underlay(&self, address: IpAddr) -> Result<Option<Underlay>, NetError> {
         self.ask(|reply| worker::Command::Underlay { address, reply }).await
+    }
+
+    /// What the kernel's WireGuard knows of its peers; empty while it is not the backend.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked.
+    pub async fn wireguard_peers(&self) -> Result<Vec<WireguardPeer>, NetError> {
+        self.ask(|reply| worker::Command::WireguardPeers { reply }).await
     }
 
     /// Removes everything of ours from this host's kernel: for leaving a cluster. The namespaces of containers stay.

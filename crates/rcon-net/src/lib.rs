@@ -27,6 +27,7 @@ mod sysctl;
 mod tap;
 pub mod tunnel_client;
 mod tunnel_tables;
+mod wireguard;
 mod worker;
 
 pub use capability::{Capabilities, MissingCapability, probe};
@@ -35,3 +36,4 @@ pub use host_net::{HostNet, Options, Underlay};
 pub use rcon_packet::control::{Status as TunnelStatus, Tables as TunnelTables};
 pub use report::{Problem, Report};
 pub use tunnel_tables::tunnel_tables;
+pub use wireguard::WireguardPeer;

@@ -67,12 +67,21 @@ pub(crate) fn delete_link(name: &str) -> Message {
     message(&RouteNetlinkMessage::DelLink(named(name)), 0)
 }
 
-/// Makes an interface; `namespace` is where it shall live, when that is not where the message is sent.
-///
-/// `None` for what is not made by a message.
-pub(crate) fn create_link(name: &str, link: &Link, namespace: Option<RawFd>, peer: Option<(&Link, RawFd)>) -> Option<Message> {
-    let mut request = newborn(name, link, namespace);
-    request.attributes.push(LinkAttribute::LinkInfo(link_info(&link.kind, peer)?));
+/// What else a new interface is tied to.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Elsewhere<'a> {
+    /// Where it shall live, when that is not where the message is sent.
+    pub(crate) namespace: Option<RawFd>,
+    /// The other end of a pair, and where that shall live.
+    pub(crate) peer: Option<(&'a Link, RawFd)>,
+    /// Index of the only interface that its packets may leave by.
+    pub(crate) lower: Option<u32>,
+}
+
+/// Makes an interface; `None` for what is not made by a message.
+pub(crate) fn create_link(name: &str, link: &Link, elsewhere: &Elsewhere<'_>) -> Option<Message> {
+    let mut request = newborn(name, link, elsewhere.namespace);
+    request.attributes.push(LinkAttribute::LinkInfo(link_info(&link.kind, elsewhere)?));
     Some(message(&RouteNetlinkMessage::NewLink(request), CREATE | EXCLUSIVE))
 }
 
@@ -90,7 +99,7 @@ fn newborn(name: &str, link: &Link, namespace: Option<RawFd>) -> LinkMessage {
     request
 }
 
-fn link_info(kind: &LinkKind, peer: Option<(&Link, RawFd)>) -> Option<Vec<LinkInfo>> {
+fn link_info(kind: &LinkKind, elsewhere: &Elsewhere<'_>) -> Option<Vec<LinkInfo>> {
     let (kind, data) = match kind {
         LinkKind::Bridge => {
             let settings =
@@ -102,12 +111,13 @@ fn link_info(kind: &LinkKind, peer: Option<(&Link, RawFd)>) -> Option<Vec<LinkIn
                 IpAddr::V4(address) => InfoVxlan::Local(*address),
                 IpAddr::V6(address) => InfoVxlan::Local6(*address),
             };
-            let settings = vec![InfoVxlan::Id(vni.get()), local, InfoVxlan::Port(*port), InfoVxlan::Learning(false)];
+            let mut settings = vec![InfoVxlan::Id(vni.get()), local, InfoVxlan::Port(*port), InfoVxlan::Learning(false)];
+            settings.extend(elsewhere.lower.map(InfoVxlan::Link));
             (InfoKind::Vxlan, Some(InfoData::Vxlan(settings)))
         }
         LinkKind::Wireguard => (InfoKind::Wireguard, None),
         LinkKind::Veth { peer: name, .. } => {
-            let (link, namespace) = peer?;
+            let (link, namespace) = elsewhere.peer?;
             (InfoKind::Veth, Some(InfoData::Veth(InfoVeth::Peer(newborn(name, link, Some(namespace))))))
         }
         LinkKind::Tap | LinkKind::Foreign => return None,
@@ -215,10 +225,11 @@ pub(crate) fn delete_station(port: u32, mac: MacAddr) -> Message {
 }
 
 /// Makes a static entry of a VXLAN device; several hosts may be given for the all-zero address.
-pub(crate) fn add_tunnel_station(device: u32, mac: MacAddr, host: IpAddr) -> Message {
+pub(crate) fn add_tunnel_station(device: u32, mac: MacAddr, host: IpAddr, via: Option<u32>) -> Message {
     let state = NeighbourState::from(STATIC_TUNNEL_STATION);
     let mut request = neighbour(device, AddressFamily::Bridge, state, NeighbourFlags::Own);
     request.attributes = vec![lladdr(mac), NeighbourAttribute::Destination(destination(host))];
+    request.attributes.extend(via.map(NeighbourAttribute::IfIndex));
     let shared = mac.0 == [0; 6];
     message(&RouteNetlinkMessage::NewNeighbour(request), CREATE | if shared { APPEND } else { REPLACE })
 }

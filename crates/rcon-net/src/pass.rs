@@ -1,21 +1,22 @@
 //! One pass: what is wanted, against what is there or believed to be there, carried out.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     path::{Path, PathBuf},
 };
 
 use rcon_netplan::{Action, EncryptedBackend, HostFacts, HostNetwork, KernelState, Namespace, Scope, Wanted, kernel::NamespaceState, plan};
-use rcon_types::{ContainerId, Failure, FailureKind};
+use rcon_packet::control::Tables;
+use rcon_types::{ContainerId, Failure, FailureKind, NetworkId, Revision};
 
 use crate::{
-    NetError, Problem, Report,
+    NetError, Options, Problem, Report, WireguardPeer,
     execute::{Hands, Outcome},
     firewall,
     foreign::ForeignFirewall,
     handle::Handle,
     host_net::overlay_namespace,
-    namespace, observe,
+    namespace, observe, tunnel_tables, wireguard,
 };
 
 /// The network as this process holds it between passes.
@@ -23,6 +24,9 @@ use crate::{
 pub(crate) struct Network {
     pub(crate) hands: Hands,
     directory: PathBuf,
+    options: Options,
+    /// What the kernel's WireGuard was told last.
+    peers: Option<Tables>,
     foreign: ForeignFirewall,
     /// What the kernel looks like if nobody else touched it; `None` after a failure.
     belief: Option<Belief>,
@@ -39,10 +43,12 @@ struct Belief {
 
 impl Network {
     /// Of the calling thread's namespace.
-    pub(crate) fn new(directory: &Path) -> Result<Self, NetError> {
+    pub(crate) fn new(directory: &Path, options: Options) -> Result<Self, NetError> {
         Ok(Self {
             hands: Hands::new()?,
             directory: directory.to_path_buf(),
+            options,
+            peers: None,
             foreign: ForeignFirewall::default(),
             belief: None,
             passes: 0,
@@ -100,20 +106,46 @@ impl Network {
         let wanted = Wanted::of(&desired, &facts);
         let observed = self.observe(&wanted)?;
         let steps = plan(&wanted, &observed);
-        let outcome = self.hands.execute(&steps, &wanted, &overlay_namespace(&self.directory));
+        let mut outcome = self.hands.execute(&steps, &wanted, &overlay_namespace(&self.directory));
+        if let Err(error) = self.push_peers(&desired, trusting) {
+            outcome.failed.push((Scope::Encrypted, error));
+        }
         let applied = outcome.failed.is_empty();
         if steps.iter().any(|step| step.action == Action::CreateNamespace) {
             self.overlays_opened += 1;
         }
-        self.belief = applied.then(|| Belief { facts, state: wanted.state });
+        let encrypted = wanted.encrypted;
+        self.belief = applied.then_some(Belief { facts, state: wanted.state });
         let steps = outcome.done;
-        add_failures(outcome, &mut problems);
+        add_failures(outcome, &encrypted, &mut problems);
         add_gaps(&desired, &mut problems);
         if !trusting {
             self.foreign.look(&mut self.hands.host, &desired);
         }
         problems.extend(self.foreign.problems(&desired));
         Ok((Report { pass: self.passes, steps, applied, problems }, trusting))
+    }
+
+    /// Tells the kernel's WireGuard its peers, where it is the backend: when they changed, or when nothing is trusted.
+    fn push_peers(&mut self, desired: &HostNetwork, trusting: bool) -> Result<(), NetError> {
+        let kernel = desired.node.backend == EncryptedBackend::Kernel;
+        let tables = tunnel_tables(desired, Revision(0), &self.options.private_key_file).filter(|_| kernel);
+        if trusting && self.peers == tables {
+            return Ok(());
+        }
+        if let (Some(tables), Some(overlay)) = (&tables, &self.hands.overlay) {
+            wireguard::configure(overlay, tables)?;
+        }
+        self.peers = tables;
+        Ok(())
+    }
+
+    /// What the kernel's WireGuard knows of its peers; none, where it is not the backend.
+    pub(crate) fn wireguard_peers(&self) -> Result<Vec<WireguardPeer>, NetError> {
+        match (&self.peers, &self.hands.overlay) {
+            (Some(_), Some(overlay)) => wireguard::peers(overlay),
+            _ => Ok(Vec::new()),
+        }
     }
 
     /// The namespace of all overlays, where it exists; made anew by somebody else, it is another one.
@@ -225,14 +257,15 @@ fn no_namespace() -> Failure {
     Failure::new(FailureKind::FailedPrecondition, "the container has no network namespace")
 }
 
-fn add_failures(outcome: Outcome, problems: &mut Vec<Problem>) {
-    problems.extend(outcome.failed.into_iter().map(|(scope, error)| Problem {
-        network: match scope {
-            Scope::Host => None,
-            Scope::Network(id) => Some(id),
-        },
-        failure: error.failure(),
-    }));
+fn add_failures(outcome: Outcome, encrypted: &BTreeSet<NetworkId>, problems: &mut Vec<Problem>) {
+    for (scope, error) in outcome.failed {
+        let failure = error.failure();
+        match scope {
+            Scope::Host => problems.push(Problem { network: None, failure }),
+            Scope::Network(id) => problems.push(Problem { network: Some(id), failure }),
+            Scope::Encrypted => problems.extend(encrypted.iter().map(|id| Problem { network: Some(*id), failure: failure.clone() })),
+        }
+    }
 }
 
 /// What is wanted and cannot be, because an address is not known.

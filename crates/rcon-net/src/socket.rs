@@ -37,6 +37,9 @@ pub(crate) struct Message {
     pub(crate) body: Vec<u8>,
 }
 
+/// A message of a dump: `nlmsg_type`, and what follows the header.
+pub(crate) type Found = (u16, Vec<u8>);
+
 /// The socket.
 #[derive(Debug)]
 pub(crate) struct Netlink {
@@ -114,7 +117,7 @@ impl Netlink {
     }
 
     /// Everything of a kind: types and bodies.
-    pub(crate) fn dump(&mut self, message: &Message) -> io::Result<Vec<(u16, Vec<u8>)>> {
+    pub(crate) fn dump(&mut self, message: &Message) -> io::Result<Vec<Found>> {
         for _ in 0..DUMP_ATTEMPTS {
             let mut bytes = Vec::new();
             self.append(&mut bytes, message, libc::NLM_F_REQUEST | libc::NLM_F_DUMP);
@@ -143,7 +146,7 @@ impl Netlink {
     }
 
     /// The messages that are there, on a monitor; `Err` with `WouldBlock` when there are none, `ENOBUFS` when some were lost.
-    pub(crate) fn heard(&mut self) -> io::Result<Vec<(u16, Vec<u8>)>> {
+    pub(crate) fn heard(&mut self) -> io::Result<Vec<Found>> {
         let length = recv(self.descriptor.as_raw_fd(), &mut self.buffer, MsgFlags::MSG_DONTWAIT)?;
         Ok(parse(&self.buffer[..length]).into_iter().map(|received| (received.kind, received.body)).collect())
     }
@@ -191,7 +194,7 @@ impl Netlink {
     }
 
     /// `None` when the dump was torn.
-    fn collect_dump(&mut self) -> io::Result<Option<Vec<(u16, Vec<u8>)>>> {
+    fn collect_dump(&mut self) -> io::Result<Option<Vec<Found>>> {
         let sequence = self.sequence;
         let (mut found, mut torn) = (Vec::new(), false);
         loop {

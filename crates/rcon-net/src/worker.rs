@@ -17,7 +17,7 @@ use rcon_netplan::{HostNetwork, Namespace};
 use rcon_types::{ContainerId, Mtu};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::{NetError, Report, Underlay, monitor::Monitor, pass::Network, reading, socket::Netlink};
+use crate::{NetError, Options, Report, Underlay, WireguardPeer, monitor::Monitor, pass::Network, reading, socket::Netlink};
 
 /// Most commands that wait; senders wait beyond that.
 const QUEUE: usize = 64;
@@ -42,6 +42,8 @@ pub(crate) enum Command {
     Forget { container: ContainerId, reply: Answer<()> },
     /// Which interface has this address.
     Underlay { address: IpAddr, reply: Answer<Option<Underlay>> },
+    /// What the kernel's WireGuard knows.
+    WireguardPeers { reply: Answer<Vec<WireguardPeer>> },
     /// Remove everything of ours.
     Destroy { reply: Answer<()> },
 }
@@ -77,12 +79,12 @@ impl Drop for Client {
 }
 
 /// Starts the thread in the namespace of the caller.
-pub(crate) fn start(directory: &Path) -> Result<Client, NetError> {
+pub(crate) fn start(directory: &Path, options: Options) -> Result<Client, NetError> {
     let failed = |errno: nix::errno::Errno| NetError::Socket { what: "wake-ups", source: errno.into() };
     let wake = Arc::new(EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK).map_err(failed)?);
     let (commands, receiver) = mpsc::channel(QUEUE);
     let (publish, reports) = watch::channel(Report::default());
-    let worker = Worker::new(directory, receiver, Arc::clone(&wake), publish)?;
+    let worker = Worker::new(Network::new(directory, options)?, receiver, Arc::clone(&wake), publish)?;
     let spawned = thread::Builder::new().name("rcon-net".into()).spawn(move || worker.run());
     spawned.map_err(|source| NetError::Socket { what: "the network's thread", source })?;
     Ok(Client { commands: Some(commands), wake, reports })
@@ -107,12 +109,11 @@ struct Worker {
 
 impl Worker {
     fn new(
-        directory: &Path,
+        network: Network,
         commands: mpsc::Receiver<Command>,
         wake: Arc<EventFd>,
         reports: watch::Sender<Report>,
     ) -> Result<Self, NetError> {
-        let network = Network::new(directory)?;
         let host = Monitor::open(Namespace::Host, &network.hands.host)?;
         let (due, patience) = (Instant::now() + PERIOD, DAMAGE_DELAY);
         Ok(Self { network, desired: None, commands, wake, reports, host, overlay: None, heard_overlay: 0, due, patience })
@@ -164,6 +165,9 @@ impl Worker {
             }
             Command::Underlay { address, reply } => {
                 let _ = reply.send(underlay(&mut self.network.hands.host.route, address));
+            }
+            Command::WireguardPeers { reply } => {
+                let _ = reply.send(self.network.wireguard_peers());
             }
             Command::Destroy { reply } => {
                 self.desired = None;

@@ -116,7 +116,8 @@ pub fn overlay_tables(rules: &OverlayRules) -> [(&'static str, Table); 2] {
 }
 
 /// From a network only to the link, and only with an address of that network; never from one overlay to another.
-/// The namespace itself is reached by pings, and by VXLAN where it comes out of WireGuard.
+/// The namespace itself is reached by pings, and by VXLAN where it comes out of WireGuard; its own VXLAN leaves by no other way
+/// (that of plain networks is the host's, not its own).
 fn overlay_inet(rules: &OverlayRules) -> Table {
     let vxlan = if rules.wireguard { format!("\t\tiifname \"{WIREGUARD}\" udp dport {INNER_VXLAN_PORT} accept\n") } else { String::new() };
     let mut structure = format!(
@@ -133,6 +134,10 @@ fn overlay_inet(rules: &OverlayRules) -> Table {
 \t\ttype filter hook forward priority 0; policy drop;
 \t\tiifname \"{OVERLAY_LINK}\" oifname @{EGRESS} ct state established,related accept
 \t\tiifname @{EGRESS} oifname \"{OVERLAY_LINK}\" fib saddr . iif oif exists accept
+\t}}
+\tchain output {{
+\t\ttype filter hook output priority 0; policy accept;
+\t\toifname != \"{WIREGUARD}\" udp dport {INNER_VXLAN_PORT} drop
 \t}}
 "
     );

@@ -9,6 +9,8 @@ use std::{
 use ipnet::IpNet;
 use rcon_types::{ContainerId, MacAddr, Vni};
 
+use crate::names::WIREGUARD;
+
 /// One of the network namespaces that rcon looks after.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Namespace {
@@ -155,6 +157,13 @@ impl Link {
             neighbours: BTreeMap::new(),
             tunnel_stations: BTreeSet::new(),
         }
+    }
+
+    /// The only interface that packets of a VXLAN device may leave by: WireGuard, where its frames must be sealed. Neither a
+    /// missing route nor a missing firewall can then let one out in the clear, and with WireGuard the device goes as well.
+    #[must_use]
+    pub fn lower(&self) -> Option<&'static str> {
+        matches!(self.kind, LinkKind::Vxlan { socket_in_host: false, .. }).then_some(WIREGUARD)
     }
 
     /// The same right after its creation: kind, address and MTU are given at birth, the rest follows.

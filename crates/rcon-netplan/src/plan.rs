@@ -3,8 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use rcon_types::NetworkId;
-
 use crate::{
     firewall,
     kernel::{KernelState, Link, LinkKind, Namespace, NamespaceState, Port},
@@ -45,8 +43,7 @@ impl<'a> Planner<'a> {
     }
 
     fn scope(&self, namespace: Namespace, link: &str) -> Scope {
-        let owner: Option<&NetworkId> = self.wanted.owners.get(&(namespace, link.to_owned()));
-        owner.map_or(Scope::Host, |id| Scope::Network(*id))
+        self.wanted.owners.get(&(namespace, link.to_owned())).copied().unwrap_or(Scope::Host)
     }
 
     /// The observed interface, where it is there, of the right kind, and not removed by a step before.
@@ -208,12 +205,16 @@ impl<'a> Planner<'a> {
             self.push(scope, namespace, Action::SetMac { name: named(), mac });
         }
         if let Some(port) = &wanted.port {
-            self.configure_port(scope, namespace, name, port, there.port.as_ref());
+            self.configure_port(namespace, name, port, there.port.as_ref());
         }
         let missing = wanted.addresses.difference(&there.addresses);
         self.push_all(scope, namespace, missing.map(|address| Action::AddAddress { name: named(), address: *address }));
         let missing = wanted.tunnel_stations.difference(&there.tunnel_stations);
-        self.push_all(scope, namespace, missing.map(|(mac, host)| Action::AddTunnelStation { name: named(), mac: *mac, host: *host }));
+        self.push_all(
+            scope,
+            namespace,
+            missing.map(|(mac, host)| Action::AddTunnelStation { name: named(), mac: *mac, host: *host, via: wanted.lower() }),
+        );
         let missing = wanted.neighbours.iter().filter(|(address, mac)| there.neighbours.get(address) != Some(mac));
         self.push_all(scope, namespace, missing.map(|(address, mac)| Action::SetNeighbour { name: named(), address: *address, mac: *mac }));
         if wanted.up != there.up {
@@ -221,7 +222,8 @@ impl<'a> Planner<'a> {
         }
     }
 
-    fn configure_port(&mut self, scope: Scope, namespace: Namespace, name: &str, wanted: &Port, there: Option<&Port>) {
+    fn configure_port(&mut self, namespace: Namespace, name: &str, wanted: &Port, there: Option<&Port>) {
+        let scope = self.scope(namespace, name);
         let none = BTreeSet::new();
         let same_bridge = there.filter(|port| port.bridge == wanted.bridge && !self.gone.contains(&(namespace, port.bridge.as_str())));
         let behaves = same_bridge

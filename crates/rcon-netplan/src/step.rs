@@ -12,6 +12,8 @@ use crate::kernel::{Link, Namespace, Port, Route};
 pub enum Scope {
     /// All networks'.
     Host,
+    /// All encrypted networks'.
+    Encrypted,
     /// One network's.
     Network(NetworkId),
 }
@@ -133,6 +135,8 @@ pub enum Action {
         mac: MacAddr,
         /// The host.
         host: IpAddr,
+        /// The only interface that the packet may take, where there is only one.
+        via: Option<&'static str>,
     },
     /// Take that back.
     DeleteTunnelStation {
@@ -194,7 +198,10 @@ impl fmt::Display for Action {
             Self::DeleteNeighbour { name, address } => write!(f, "forget {address} on {name}"),
             Self::AddStation { name, mac } => write!(f, "forward {mac} to {name}"),
             Self::DeleteStation { name, mac } => write!(f, "stop forwarding {mac} to {name}"),
-            Self::AddTunnelStation { name, mac, host } => write!(f, "send {mac} from {name} to {host}"),
+            Self::AddTunnelStation { name, mac, host, via } => {
+                write!(f, "send {mac} from {name} to {host}")?;
+                via.map_or(Ok(()), |via| write!(f, " via {via}"))
+            }
             Self::DeleteTunnelStation { name, mac, host } => write!(f, "stop sending {mac} from {name} to {host}"),
             Self::AddRoute(route) => write!(f, "add route {route}"),
             Self::DeleteRoute(route) => write!(f, "delete route {route}"),

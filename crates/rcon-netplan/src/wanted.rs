@@ -15,6 +15,7 @@ use crate::{
     kernel::{KernelState, Link, LinkKind, Namespace, Port, Route},
     link_address::LinkAddresses,
     names,
+    step::Scope,
 };
 
 /// The MTU of the link between host and overlays, which never fragments what a network may carry.
@@ -57,8 +58,10 @@ pub struct HostFacts {
 pub struct Wanted {
     /// The kernel.
     pub state: KernelState,
-    /// Networks by interface; what belongs to all of them is absent.
-    pub owners: BTreeMap<(Namespace, String), NetworkId>,
+    /// Whose each interface is; what belongs to all networks is absent.
+    pub owners: BTreeMap<(Namespace, String), Scope>,
+    /// The encrypted networks.
+    pub encrypted: BTreeSet<NetworkId>,
 }
 
 impl Wanted {
@@ -72,6 +75,7 @@ impl Wanted {
         }
         let overlay = wanted.state.namespace_mut(Namespace::Overlay);
         overlay.sysctls = OVERLAY_SYSCTLS.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        wanted.encrypted = desired.networks.iter().filter(|(_, network)| network.encrypted).map(|(id, _)| *id).collect();
         for (id, network) in &desired.networks {
             wanted.add_network(*id, network, desired);
         }
@@ -87,7 +91,7 @@ impl Wanted {
     }
 
     fn own(&mut self, namespace: Namespace, name: &str, network: NetworkId, link: Link) {
-        self.owners.insert((namespace, name.to_owned()), network);
+        self.owners.insert((namespace, name.to_owned()), Scope::Network(network));
         self.state.namespace_mut(namespace).links.insert(name.to_owned(), link);
     }
 
@@ -160,6 +164,7 @@ impl Wanted {
         let mut link = Link::new(LinkKind::Wireguard, largest + VXLAN_IN_TUNNEL_OVERHEAD);
         link.up = true;
         link.addresses.insert(IpNet::from(IpAddr::V4(vtep)));
+        self.owners.insert((Namespace::Overlay, names::WIREGUARD.to_owned()), Scope::Encrypted);
         let overlay = self.state.namespace_mut(Namespace::Overlay);
         overlay.links.insert(names::WIREGUARD.to_owned(), link);
         let destination = IpNet::V4(desired.node.vtep_pool.trunc());

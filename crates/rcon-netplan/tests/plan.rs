@@ -133,10 +133,11 @@ fn with_kernel_wireguard_the_vxlan_device_of_an_encrypted_network_is_born_inside
     let (wireguard, vxlan) = (text.find("create rcw0 as wireguard with mtu 1500").unwrap(), text.find("create rcx4096").unwrap());
     assert!(wireguard < vxlan);
     assert!(text.contains("create rcx4096 as vxlan id 4096 local 100.96.0.1 port 4789 inside"), "{text}");
-    assert!(text.contains("send 02:42:0a:00:00:03 from rcx4096 to 100.96.0.2"), "{text}");
+    assert!(text.contains("send 02:42:0a:00:00:03 from rcx4096 to 100.96.0.2 via rcw0"), "{text}");
     assert!(text.contains("add route 100.96.0.0/12 dev rcw0"), "{text}");
     for link in applied(&desired).namespaces.values().flat_map(|state| state.links.values()) {
         assert!(!matches!(link.kind, LinkKind::Vxlan { socket_in_host: true, .. }), "nothing encrypted listens on the underlay");
+        assert_eq!(matches!(link.kind, LinkKind::Vxlan { .. }), link.lower() == Some("rcw0"), "and nothing leaves but through WireGuard");
     }
 }
 
