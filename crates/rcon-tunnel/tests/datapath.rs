@@ -160,7 +160,13 @@ fn tables_change_while_packets_flow() {
     // A network without a TAP of its own is made, and removed again.
     let mut tables = lab.tables(0);
     tables.revision = Revision(4);
-    tables.networks.push(Network { vni: Vni::new(5000).unwrap(), tap: "tap9".to_owned(), mtu: Mtu(MTU), stations: vec![], replicate_to: vec![] });
+    tables.networks.push(Network {
+        vni: Vni::new(5000).unwrap(),
+        tap: "tap9".to_owned(),
+        mtu: Mtu(MTU),
+        stations: vec![],
+        replicate_to: vec![],
+    });
     a.apply(tables);
     assert!(a.overlay.ip("link show tap9").contains("tap9"));
     let mut tables = lab.tables(0);

@@ -17,8 +17,8 @@ use lab::{
     station, transfer, underlay, vtep,
 };
 use rcon_packet::{
-    control::{Drops, PublicKey},
     control::DropReason,
+    control::{Drops, PublicKey},
     wireguard::Message,
 };
 use rcon_types::{MacAddr, Revision, Vni};
@@ -231,7 +231,8 @@ fn replayed_and_damaged_messages_are_dropped() {
     let mut lab = Lab::new(2);
     let mut speaker = tunnel_and_speaker(&mut lab);
     let listener = listener(&lab);
-    let mut message = |text: &[u8]| speaker.seal(&in_vxlan(vtep(2), vtep(1), Vni::FIRST, &datagram((station(2), station(1)), (2, 1), 7000, text)));
+    let mut message =
+        |text: &[u8]| speaker.seal(&in_vxlan(vtep(2), vtep(1), Vni::FIRST, &datagram((station(2), station(1)), (2, 1), 7000, text)));
     let (first, second, third) = (message(b"1"), message(b"2"), message(b"3"));
     let damaged = {
         let mut bytes = message(b"4");

@@ -19,7 +19,8 @@ impl OtherBackend {
     fn start(host: &Host, peer: &Host) -> Self {
         // Its configuration socket has a fixed place, so it gets a mount namespace of its own.
         let script = "mkdir -p /run/wireguard && mount -t tmpfs none /run/wireguard && exec wireguard-go -f wg0";
-        let child = host.host.process("unshare").args(["-m", "sh", "-c", script]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let child =
+            host.host.process("unshare").args(["-m", "sh", "-c", script]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         let (pid, backend) = (child.id().to_string(), Self(child));
         let within = |arguments: &[&str]| run("nsenter", &[&["-t", &pid, "-m", "-n", "--"], arguments].concat());
         eventually("wireguard-go runs", || {
@@ -33,8 +34,19 @@ impl OtherBackend {
         let allowed = format!("{}/32", vtep(peer.number));
         let port = PORT.to_string();
         within(&[
-            "wg", "set", "wg0", "private-key", key.to_str().unwrap(), "listen-port", &port,
-            "peer", &encode(&peer.public_key.0), "endpoint", &endpoint, "allowed-ips", &allowed,
+            "wg",
+            "set",
+            "wg0",
+            "private-key",
+            key.to_str().unwrap(),
+            "listen-port",
+            &port,
+            "peer",
+            &encode(&peer.public_key.0),
+            "endpoint",
+            &endpoint,
+            "allowed-ips",
+            &allowed,
         ]);
         let (here, there) = (vtep(host.number), vtep(peer.number));
         host.host.ip(&format!("addr add {here}/12 dev wg0"));

@@ -75,10 +75,13 @@ pub fn classify(frame: &[u8]) -> Option<Option<Message>> {
     let network = &frame[headers.network_at..];
     match (headers.network, headers.transport) {
         (Network::Other, _) => (number16(frame, 12) == 0x0806).then_some(None),
-        (Network::V6, Transport::Opaque) => (frame.get(headers.transport_at)? >= &130 && (network[6] == 58 || network[6] == 0)).then_some(None),
+        (Network::V6, Transport::Opaque) => {
+            (frame.get(headers.transport_at)? >= &130 && (network[6] == 58 || network[6] == 0)).then_some(None)
+        }
         // "Port unreachable" of a host whose tunnel does not run quotes the beginning of what came, which must be WireGuard too.
         (Network::V4, Transport::Opaque) => {
-            let quote = frame[headers.transport_at..headers.end].get(8..).filter(|_| network[9] == 1 && frame[headers.transport_at] == 3)?;
+            let quote =
+                frame[headers.transport_at..headers.end].get(8..).filter(|_| network[9] == 1 && frame[headers.transport_at] == 3)?;
             let (ports, kind) = (quote.get(20..24)?, quote.get(28..32)?);
             let ours = quote[9] == 17 && number16(ports, 2) == PORT && matches!(kind, [1..=4, 0, 0, 0]);
             ours.then_some(None)

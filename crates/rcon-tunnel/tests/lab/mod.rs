@@ -242,7 +242,11 @@ impl Host {
         for kind in ["iptables", "ip6tables", "arptables"] {
             overlay.sysctl(&format!("bridge/bridge-nf-call-{kind}"), "0");
         }
-        container.ip(&format!("link add eth0 mtu {MTU} address {} type veth peer name c0 mtu {MTU} netns {}", station(number), overlay.name));
+        container.ip(&format!(
+            "link add eth0 mtu {MTU} address {} type veth peer name c0 mtu {MTU} netns {}",
+            station(number),
+            overlay.name
+        ));
         overlay.ip("link set c0 master br0 up");
         container.ip(&format!("addr add 10.0.0.{number}/24 brd + dev eth0"));
         container.ip(&format!("addr add fd00::{number}/64 dev eth0 nodad"));
