@@ -14,8 +14,11 @@ use rcon_oci::{
 /// What must be the same under every runtime.
 const COMPARED: [&str; 10] = ["Uid", "Gid", "Groups", "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs", "Seccomp"];
 
+/// What makes a container different from the default.
+type Change = fn(&mut ContainerSpec);
+
 /// The compared lines of a container's first process, and of an exec's.
-fn accounts(change: fn(&mut ContainerSpec), runtime: Option<&str>) -> [Vec<String>; 2] {
+fn accounts(change: Change, runtime: Option<&str>) -> [Vec<String>; 2] {
     let mut container = Container::new(&["sleep", "1000"], change);
     container.options.runtime = runtime.map(PathBuf::from);
     let pid = container.start();
@@ -63,7 +66,7 @@ fn every_runtime_gives_the_same_account() {
         eprintln!("SKIPPED: runc is not installed");
         return;
     }
-    let cases: [(&str, fn(&mut ContainerSpec)); 6] = [
+    let cases: [(&str, Change); 6] = [
         ("default", |_| {}),
         ("no new privileges", |spec| spec.no_new_privileges = true),
         ("user", |spec| spec.user = ProcessUser { uid: 1000, gid: 1000, additional_gids: vec![1000, 10, 999] }),
