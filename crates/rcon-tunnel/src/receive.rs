@@ -19,7 +19,7 @@ use crate::{
     peer::Messages,
     sealed::send_messages,
     shared::Shared,
-    udp::{ReceiveBuffer, Received, UdpSocket},
+    udp::{ReceiveBuffer, Received},
 };
 
 /// The receiving thread.
@@ -88,7 +88,7 @@ impl Receiver {
             let bytes: usize = received.iter().map(|r| r.len).sum();
             slots = if bytes / received.len() >= MERGED_RECEIVE { RECEIVE_SLOTS_MERGED } else { RECEIVE_SLOTS };
             if let Some(forwarding) = self.shared.forwarding.load_full() {
-                self.batch(&forwarding, current, arena, received);
+                self.batch(&forwarding, arena, received);
             }
             if self.shared.socket.load().as_ref().is_none_or(|new| !Arc::ptr_eq(new, current)) {
                 socket = self.shared.socket.load_full();
@@ -97,7 +97,7 @@ impl Receiver {
         Ok(())
     }
 
-    fn batch(&mut self, forwarding: &Forwarding, _socket: &UdpSocket, arena: &mut [u8], received: &[Received]) {
+    fn batch(&mut self, forwarding: &Forwarding, arena: &mut [u8], received: &[Received]) {
         let mut batch = Batch { shared: &self.shared, forwarding, merger: &mut self.merger, session: None, station: None };
         for message in received {
             let mut start = message.start;

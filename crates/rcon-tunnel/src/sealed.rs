@@ -1,10 +1,10 @@
 //! The send buffer. Whatever is in it is sealed: the only way in is [`SealedBatch::seal`], which writes a packet and seals it in
 //! one step, and the messages of the protocol itself, which never carry anything unsealed.
 
-use std::{io, net::SocketAddr, ops::Range};
+use std::{io, net::SocketAddr, ops::Range, sync::Arc};
 
 use boringtun::noise::session::Session;
-use rcon_packet::{control::DropReason, wireguard};
+use rcon_packet::{control::DropReason, frame, vxlan, wireguard};
 
 use crate::{
     limits::{MAX_RUNS, MAX_UDP_PAYLOAD, MAX_UDP_SEGMENTS, SEND_BUFFER},
@@ -86,47 +86,52 @@ impl SealedBatch {
     }
 
     /// Sends everything. What the kernel refuses is dropped and counted; `peers` are those that the indexes refer to.
-    pub(crate) fn flush(&mut self, shared: &Shared, peers: &[std::sync::Arc<Peer>]) {
-        let socket = shared.socket.load();
-        let Some(socket) = socket.as_deref() else {
-            self.clear();
-            return;
-        };
-        let mut from = 0;
-        while from < self.runs.len() {
-            let mut runs = [Run { to: self.runs[from].to, bytes: &[], size: 0 }; MAX_RUNS];
-            let waiting = &self.runs[from..];
-            for (slot, run) in runs.iter_mut().zip(waiting) {
-                *slot = Run { to: run.to, bytes: &self.buffer[run.bytes.clone()], size: run.size };
-            }
-            let (sent, result) = if shared.segmentation() { socket.send(&runs[..waiting.len()]) } else { (0, Ok(())) };
-            from += sent;
-            if let (Some(run), Some(peer)) = (self.runs.get(from), self.runs.get(from).and_then(|run| peers.get(run.peer))) {
-                self.send_one(shared, socket, run, peer, result.err());
-                from += 1;
+    pub(crate) fn flush(&mut self, shared: &Shared, peers: &[Arc<Peer>]) {
+        if let Some(socket) = shared.socket.load().as_deref() {
+            let mut next = 0;
+            while next < self.runs.len() {
+                let (sent, result) = if shared.segmentation() { self.send_from(next, socket) } else { (0, Ok(())) };
+                next += sent;
+                let Some(run) = self.runs.get(next) else { break };
+                if let Some(peer) = peers.get(run.peer) {
+                    match result {
+                        // The run is one datagram, or what is wrong has nothing to do with its being many.
+                        Err(error) if run.count == 1 || !is_about_many(&error) => refused(socket, run, run.count, peer, &error),
+                        Err(error) if !may_be_size(&error) => {
+                            shared.give_up_segmentation(&error);
+                            self.send_apart(socket, run, peer);
+                        }
+                        _ => self.send_apart(socket, run, peer),
+                    }
+                }
+                next += 1;
             }
         }
         self.clear();
     }
 
-    /// Sends a run that the kernel did not take as one: datagram by datagram where it cannot cut.
-    fn send_one(&self, shared: &Shared, socket: &UdpSocket, run: &Pending, peer: &Peer, error: Option<io::Error>) {
-        if let Some(error) = &error {
-            // EIO is what a device without checksum offload says to UDP_SEGMENT, and ENOPROTOOPT an old kernel.
-            if matches!(error.raw_os_error(), Some(libc::EIO | libc::ENOPROTOOPT | libc::EOPNOTSUPP)) && run.count > 1 {
-                shared.give_up_segmentation(error);
-            } else if run.count == 1 || !may_be_size(error) {
-                refused(socket, run, peer, error);
-                return;
-            }
+    /// Sends the runs from number `first` on, each as one.
+    fn send_from(&self, first: usize, socket: &UdpSocket) -> (usize, io::Result<()>) {
+        let mut runs = [Run { to: self.runs[first].to, bytes: &[], size: 0 }; MAX_RUNS];
+        let waiting = &self.runs[first..];
+        for (slot, run) in runs.iter_mut().zip(waiting) {
+            *slot = Run { to: run.to, bytes: &self.buffer[run.bytes.clone()], size: run.size };
         }
+        socket.send(&runs[..waiting.len()])
+    }
+
+    /// Sends a run datagram by datagram.
+    fn send_apart(&self, socket: &UdpSocket, run: &Pending, peer: &Peer) {
+        let mut left = run.count;
         for datagram in self.buffer[run.bytes.clone()].chunks(run.size) {
             if let (_, Err(error)) = socket.send(&[Run { to: run.to, bytes: datagram, size: datagram.len() }]) {
-                refused(socket, &Pending { count: 1, bytes: 0..0, ..*run }, peer, &error);
                 if may_be_size(&error) {
-                    return;
+                    // The others are as large.
+                    return refused(socket, run, left, peer, &error);
                 }
+                refused(socket, run, 1, peer, &error);
             }
+            left -= 1;
         }
     }
 
@@ -141,17 +146,22 @@ fn may_be_size(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EMSGSIZE | libc::EINVAL))
 }
 
-fn refused(socket: &UdpSocket, run: &Pending, peer: &Peer, error: &io::Error) {
-    tracing::debug!(node = %peer.node, to = %run.to, %error, "the socket refused datagrams");
-    if error.raw_os_error() == Some(libc::EMSGSIZE) {
-        peer.drops.count_many(DropReason::TooBig, run.count as u64);
-        if let Ok(mtu) = socket.path_mtu(run.to) {
-            let headers = if run.to.is_ipv4() { 20 } else { 40 };
-            let inner = mtu.saturating_sub(headers + 8 + 32 + 36 + 14);
-            peer.limit_path(inner);
-        }
-    } else {
-        peer.drops.count_many(DropReason::SendFailed, run.count as u64);
+/// What the kernel says when it may take the datagrams one by one: the size, a device without checksum offload (EIO), or a kernel
+/// without UDP_SEGMENT.
+fn is_about_many(error: &io::Error) -> bool {
+    may_be_size(error) || matches!(error.raw_os_error(), Some(libc::EIO | libc::ENOPROTOOPT | libc::EOPNOTSUPP))
+}
+
+fn refused(socket: &UdpSocket, run: &Pending, count: usize, peer: &Peer, error: &io::Error) {
+    tracing::debug!(node = %peer.node, to = %run.to, %error, count, "the socket refused datagrams");
+    if error.raw_os_error() != Some(libc::EMSGSIZE) {
+        return peer.drops.count_many(DropReason::SendFailed, count as u64);
+    }
+    peer.drops.count_many(DropReason::TooBig, count as u64);
+    if let Ok(mtu) = socket.path_mtu(run.to) {
+        let ip = if run.to.is_ipv4() { frame::IPV4 } else { frame::IPV6 };
+        let headers = ip + frame::UDP + OVERHEAD + vxlan::OVERHEAD + frame::ETHERNET;
+        peer.limit_path(mtu.saturating_sub(u32::try_from(headers).unwrap_or(u32::MAX)));
     }
 }
 

@@ -13,7 +13,11 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-use rcon_packet::{flow, merge::Output, virtio::VnetHeader};
+use rcon_packet::{
+    flow,
+    merge::{MAX_SLICES, Output},
+    virtio::VnetHeader,
+};
 use rcon_types::Vni;
 
 use crate::TunnelError;
@@ -93,15 +97,20 @@ impl Tap {
         Ok(read)
     }
 
-    /// Hands merged or single frames to the kernel. `slices` is memory that is used again from call to call.
+    /// Hands merged or single frames to the kernel.
     pub(crate) fn write_output(&self, output: &Output, buffer: &[u8]) -> io::Result<()> {
         let slice = |range: &Range<usize>| IoSlice::new(&buffer[range.clone()]);
-        let mut slices = [IoSlice::new(&[]); rcon_packet::merge::MAX_SLICES + 2];
-        slices[0] = IoSlice::new(output.header());
+        let queue = self.queue_for(output, buffer);
+        let header = IoSlice::new(output.header());
+        if let [only] = output.slices() {
+            return self.write_vectored(queue, &[header, slice(only)]);
+        }
+        let mut slices = [IoSlice::new(&[]); MAX_SLICES + 1];
+        slices[0] = header;
         for (slot, range) in slices[1..].iter_mut().zip(output.slices()) {
             *slot = slice(range);
         }
-        self.write_vectored(self.queue_for(output, buffer), &slices[..=output.slices().len()])
+        self.write_vectored(queue, &slices[..=output.slices().len()])
     }
 
     /// Hands one frame to the kernel, complete as it is.
@@ -110,7 +119,9 @@ impl Tap {
     }
 
     fn write_vectored(&self, queue: usize, slices: &[IoSlice<'_>]) -> io::Result<()> {
-        (&self.queues[queue]).write_vectored(slices)?;
+        let written = (&self.queues[queue]).write_vectored(slices)?;
+        // A TAP takes a frame whole or not at all.
+        debug_assert_eq!(written, slices.iter().map(|slice| slice.len()).sum::<usize>());
         self.frames_in.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! From the TAPs to the other nodes: a thread that reads frames, finds out whose they are, and seals and sends their segments.
 
-use std::{io, os::fd::AsFd, sync::Arc};
+use std::{io, net::SocketAddr, os::fd::AsFd, sync::Arc};
 
 use nix::sys::{
     epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout},
@@ -19,12 +19,16 @@ use crate::{
     TunnelError,
     forwarding::{Forwarding, Network},
     limits::{FRAME_BUFFER, FRAMES_PER_TURN, STOP_CHECK},
+    peer::Peer,
     sealed::{SealedBatch, Target, send_messages},
     shared::Shared,
 };
 
 /// What wakes the thread for new tables, among the numbers of the networks.
 const WAKE: u64 = u64::MAX;
+
+/// Bytes that sealing adds to a packet.
+const SEALING: u64 = (wireguard::DATA_HEADER + wireguard::DATA_TAG) as u64;
 
 /// One sending thread: it owns the same queue of every TAP.
 pub(crate) struct Transmitter {
@@ -142,68 +146,91 @@ impl Outgoing {
         let Ok((vnet, frame)) = VnetHeader::parse(bytes) else { return drop(DropReason::MalformedFrame) };
         let Some((destination, _)) = frame::addresses(frame) else { return drop(DropReason::MalformedFrame) };
         let Ok(segments) = Segments::plan(&vnet, frame) else { return drop(DropReason::MalformedFrame) };
+        let outbound = Outbound { forwarding, network, frame, segments, source_port: flow::source_port(frame) };
         if destination.is_multicast() {
             for peer in &network.replicate_to {
-                self.to_peer(forwarding, network, *peer, frame, &segments);
+                self.send(&outbound, *peer);
             }
         } else if let Some(peer) = network.station(destination) {
-            self.to_peer(forwarding, network, peer, frame, &segments);
+            self.send(&outbound, peer);
         } else {
             drop(DropReason::UnknownDestination);
         }
     }
 
-    fn to_peer(&mut self, forwarding: &Forwarding, network: &Network, number: usize, frame: &[u8], segments: &Segments<'_>) {
-        let Some(peer) = forwarding.peers.get(number) else { return };
-        let count = segments.count() as u64;
-        let largest = segments.largest() - segments.link_header();
-        let mtu = peer.path_limit().map_or(network.mtu.0, |limit| limit.min(network.mtu.0));
-        if largest > mtu as usize {
+    /// Sends a frame to one peer: sealed, or by way of the protocol, which keeps it until it can be sealed.
+    fn send(&mut self, outbound: &Outbound<'_>, number: usize) {
+        let Some(peer) = outbound.forwarding.peers.get(number) else { return };
+        let count = outbound.segments.count() as u64;
+        let network_mtu = outbound.network.mtu.0;
+        let mtu = peer.path_limit().map_or(network_mtu, |limit| limit.min(network_mtu));
+        if outbound.segments.largest() - outbound.segments.link_header() > mtu as usize {
             peer.drops.count_many(DropReason::TooBig, count);
-            if let Some(answer) = icmp::too_big(frame, mtu) {
+            if let Some(answer) = icmp::too_big(outbound.frame, mtu) {
                 // Whoever sent the frame tries again; an answer that is lost does no harm.
-                let _ = network.tap.write_frame(&answer);
+                let _ = outbound.network.tap.write_frame(&answer);
             }
             return;
         }
         let Some(to) = peer.endpoint() else {
-            peer.drops.count_many(DropReason::NoEndpoint, count);
-            return;
+            return peer.drops.count_many(DropReason::NoEndpoint, count);
         };
-        let inner = Inner {
-            encapsulation: Encapsulation::new(forwarding.tables.get().vtep, peer.vtep, network.vni),
-            source_port: flow::source_port(frame),
-            segments,
-            largest: mtu as usize + frame::ETHERNET + vxlan::OVERHEAD,
-        };
+        let inner = outbound.towards(peer, mtu);
         let session = peer.session();
         // A session whose counters are used up is as good as none.
         match session.as_deref().and_then(|session| Some((session, session.reserve(count)?))) {
             Some((session, first)) => {
                 let target = Target { peer: number, to, session };
-                let (mut plaintext, mut messages) = (0, 0);
-                for index in 0..segments.count() {
-                    let len = inner.len(index);
-                    if !self.batch.has_room(len) {
-                        self.flush(forwarding);
-                    }
-                    self.batch.seal(&target, first + index as u64, len, |packet| inner.write(index, packet));
-                    plaintext += len;
-                    messages += len + wireguard::DATA_HEADER + wireguard::DATA_TAG;
-                }
-                peer.note_sent(plaintext as u64, messages as u64);
+                let sent = self.seal(outbound.forwarding, &inner, &target, first);
+                peer.note_sent(sent, sent + count * SEALING);
             }
-            None => {
-                for index in 0..segments.count() {
-                    self.waiting.resize(inner.len(index), 0);
-                    inner.write(index, &mut self.waiting);
-                    let (messages, taken) = peer.queue(&self.waiting);
-                    if !taken {
-                        peer.drops.count(DropReason::NoSession);
-                    }
-                    send_messages(&self.shared, to, &messages);
-                }
+            None => self.queue(&inner, peer, to),
+        }
+    }
+
+    /// Seals every segment into the batch; gives the bytes of plaintext.
+    fn seal(&mut self, forwarding: &Forwarding, inner: &Inner<'_>, target: &Target<'_>, first: u64) -> u64 {
+        let mut plaintext = 0;
+        for (index, counter) in (0..inner.segments.count()).zip(first..) {
+            let len = inner.len(index);
+            if !self.batch.has_room(len) {
+                self.flush(forwarding);
             }
+            self.batch.seal(target, counter, len, |packet| inner.write(index, packet));
+            plaintext += len as u64;
+        }
+        plaintext
+    }
+
+    fn queue(&mut self, inner: &Inner<'_>, peer: &Peer, to: SocketAddr) {
+        for index in 0..inner.segments.count() {
+            self.waiting.resize(inner.len(index), 0);
+            inner.write(index, &mut self.waiting);
+            let (messages, taken) = peer.queue(&self.waiting);
+            if !taken {
+                peer.drops.count(DropReason::NoSession);
+            }
+            send_messages(&self.shared, to, &messages);
+        }
+    }
+}
+
+/// A frame on its way, before it is known to whom.
+struct Outbound<'a> {
+    forwarding: &'a Forwarding,
+    network: &'a Network,
+    frame: &'a [u8],
+    segments: Segments<'a>,
+    source_port: u16,
+}
+
+impl Outbound<'_> {
+    fn towards(&self, peer: &Peer, mtu: u32) -> Inner<'_> {
+        Inner {
+            encapsulation: Encapsulation::new(self.forwarding.tables.get().vtep, peer.vtep, self.network.vni),
+            source_port: self.source_port,
+            segments: &self.segments,
+            largest: mtu as usize + frame::ETHERNET + vxlan::OVERHEAD,
         }
     }
 }

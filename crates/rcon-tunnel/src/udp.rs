@@ -275,7 +275,7 @@ fn merged_size(header: &libc::msghdr) -> Option<usize> {
         // SAFETY: CMSG_FIRSTHDR and CMSG_NXTHDR give pointers to whole control messages inside the buffer, or null.
         let (level, kind, len) = unsafe { ((*control).cmsg_level, (*control).cmsg_type, (*control).cmsg_len) };
         // SAFETY: CMSG_LEN only computes.
-        if level == libc::IPPROTO_UDP && kind == UDP_GRO && len as usize >= unsafe { libc::CMSG_LEN(4) } as usize {
+        if level == libc::IPPROTO_UDP && kind == UDP_GRO && len >= unsafe { libc::CMSG_LEN(4) } as usize {
             // SAFETY: the length was checked, so there are four bytes of data.
             let size = unsafe { libc::CMSG_DATA(control).cast::<libc::c_int>().read_unaligned() };
             return usize::try_from(size).ok();
