@@ -290,6 +290,13 @@ impl Consensus {
         self.gate.open_for(None);
         self.manager.close().await;
     }
+
+    /// Stops as a power-off would, without handing anything over; what is on disk stays. For tests.
+    #[doc(hidden)]
+    pub async fn abandon(&self) {
+        self.gate.open_for(None);
+        self.manager.close().await;
+    }
 }
 
 /// Makes the directory of a manager that is none yet.

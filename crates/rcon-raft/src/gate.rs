@@ -5,13 +5,16 @@
 
 use std::{
     pin::Pin,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Instant,
 };
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt as _};
-use openraft::storage::Snapshot;
+use openraft::{raft::AppendEntriesRequest, storage::Snapshot};
 use rcon_identity::PeerIdentity;
 use rcon_proto::{Message, convert, v1};
 use rcon_rpc::{
@@ -27,7 +30,7 @@ use crate::{
     manager::Manager,
     membership::{LeaderAnswer, LeaderRequest},
     propose::{self, Refusal},
-    types::Raft,
+    types::{Raft, TypeConfig},
     wire,
 };
 
@@ -69,7 +72,7 @@ impl RaftGate {
         let manager = self.manager()?;
         let caller = calling_manager(&manager, request)?;
         let raft = manager.raft().ok_or_else(|| unavailable("consensus does not run on this manager now"))?;
-        Ok(Line { manager, raft, caller })
+        Ok(Line { manager, raft, caller, speaker: Arc::default() })
     }
 }
 
@@ -78,6 +81,8 @@ struct Line {
     manager: Arc<Manager>,
     raft: Arc<Raft>,
     caller: PeerIdentity,
+    /// The Raft id that speaks on a stream; 0 before its first message.
+    speaker: Arc<AtomicU64>,
 }
 
 fn refused(message: impl Into<String>) -> Status {
@@ -146,33 +151,19 @@ impl RaftService for RaftGate {
 
     async fn append(&self, request: Request<Streaming<v1::RaftMessage>>) -> Result<Response<Self::AppendStream>, Status> {
         let line = Arc::new(self.open(&request)?);
-        let (requests, accepted) = tokio::sync::mpsc::channel(READ_AHEAD);
-        let mut incoming = request.into_inner();
-        let reader = Arc::clone(&line);
-        let mut from = 0;
-        // The first message says who speaks, before anything is answered.
-        if let Some(first) = incoming.message().await? {
-            from = first.from;
-            let wire: v1::AppendRequest = reader.read(&first)?;
-            drop(requests.send(wire::to_append_request(wire).map_err(|e| malformed(&e))?).await);
-        }
-        tokio::spawn(async move {
-            while let Ok(Some(message)) = incoming.message().await {
-                let read = reader.read::<v1::AppendRequest>(&message).ok().and_then(|wire| wire::to_append_request(wire).ok());
-                let Some(read) = read else { break };
-                if requests.send(read).await.is_err() {
-                    break;
-                }
-            }
-        });
-        let input =
-            futures::stream::unfold(accepted, |mut accepted| async move { accepted.recv().await.map(|request| (request, accepted)) });
+        let (requests, mut accepted) = tokio::sync::mpsc::channel(READ_AHEAD);
+        let (refuse, refused) = tokio::sync::oneshot::channel();
+        // The answer begins before the first request: a leader opens its stream when it has nothing to say yet.
+        tokio::spawn(read_requests(Arc::clone(&line), request.into_inner(), requests, refuse));
+        let input = futures::stream::poll_fn(move |cx| accepted.poll_recv(cx));
         let raft = Arc::clone(&line.raft);
+        let to = Arc::clone(&line.speaker);
         let answers = raft.stream_append(input).map(move |result| match result {
-            Ok(result) => Ok(line.manager.context.envelope(from, &wire::append_reply(&result))),
+            Ok(result) => Ok(line.manager.context.envelope(to.load(Ordering::Relaxed), &wire::append_reply(&result))),
             Err(fatal) => Err(unavailable(fatal.to_string())),
         });
-        Ok(Response::new(Box::pin(answers)))
+        let end = futures::stream::once(refused).filter_map(|refused| std::future::ready(refused.ok().map(Err)));
+        Ok(Response::new(Box::pin(answers.chain(end))))
     }
 
     async fn vote(&self, request: Request<v1::RaftMessage>) -> Result<Response<v1::RaftMessage>, Status> {
@@ -278,6 +269,30 @@ impl RaftService for RaftGate {
         let node_id = convert::id("node_id", &request.get_ref().node_id).map_err(|e| malformed(&e))?;
         line.lead(LeaderRequest::HandOver { node_id }).await?;
         Ok(Response::new(v1::HandOverResponse {}))
+    }
+}
+
+/// Hands the requests of one stream to consensus; says why where one is refused, which ends the stream.
+async fn read_requests(
+    line: Arc<Line>,
+    mut incoming: Streaming<v1::RaftMessage>,
+    requests: tokio::sync::mpsc::Sender<AppendEntriesRequest<TypeConfig>>,
+    refuse: tokio::sync::oneshot::Sender<Status>,
+) {
+    while let Ok(Some(message)) = incoming.message().await {
+        let read = line.read::<v1::AppendRequest>(&message);
+        match read.and_then(|wire| wire::to_append_request(wire).map_err(|e| malformed(&e))) {
+            Ok(request) => {
+                line.speaker.store(message.from, Ordering::Relaxed);
+                if requests.send(request).await.is_err() {
+                    return;
+                }
+            }
+            Err(status) => {
+                drop(refuse.send(status));
+                return;
+            }
+        }
     }
 }
 

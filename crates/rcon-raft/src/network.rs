@@ -35,6 +35,8 @@ use crate::{
 
 /// The largest piece of a snapshot in one message.
 const CHUNK_BYTES: usize = 1 << 20;
+/// How long a stream of entries may take to begin, with the connection it needs.
+const OPEN_WITHIN: Duration = Duration::from_secs(1);
 /// How long the follower may take for one answer on a stream of entries.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 
@@ -171,8 +173,8 @@ impl RaftNetworkV2<TypeConfig> for Link {
         S: Stream<Item = AppendEntriesRequest<TypeConfig>> + OptionalSend + Unpin + 'static,
     {
         Box::pin(async move {
-            let time = option.soft_ttl().max(Duration::from_millis(self.context.options.timing.heartbeat_ms));
-            let (answers, sent) = self.open_stream(input, time).await?;
+            // The time of `option` is a heartbeat's, which its sender keeps itself; a connection may have to be made first.
+            let (answers, sent) = self.open_stream(input, OPEN_WITHIN.max(option.soft_ttl())).await?;
             let link: &'s Self = self;
             let results = futures::stream::unfold(Some((answers, sent, 0_u64)), move |open| async move {
                 let (mut answers, sent, answered) = open?;
