@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use rcon_identity::Identity;
-use rcon_raft::Consensus;
+use rcon_raft::{Consensus, RaftGate};
 use rcon_rpc::{
     Routes,
     v1::{
@@ -25,17 +25,18 @@ use crate::{
 };
 
 impl ManagerGate {
-    /// What this crate serves on 2377/tcp: `Control`, `NodeSession`, `SessionReports` and `CertificateAuthority`. Raft's own service comes
-    /// from its gate. Serve them on every node from the start: they say so while the node is no manager.
+    /// What managers serve on 2377/tcp: `Control`, `NodeSession`, `SessionReports`, `CertificateAuthority` and, behind its own gate,
+    /// `Raft`. Serve them on every node from the start: they say so while the node is no manager.
     #[must_use]
-    pub fn routes(&self) -> Routes {
+    pub fn routes(&self, raft: &RaftGate) -> Routes {
         self.local_routes()
             .add_service(NodeSessionServer::new(SessionService::new(self.clone())))
             .add_service(SessionReportsServer::new(ReportService::new(self.clone())))
             .add_service(CertificateAuthorityServer::new(AuthorityService::new(self.clone())))
+            .add_service(raft.service())
     }
 
-    /// What this crate serves on the unix socket: `Control` alone.
+    /// What managers serve on the unix socket: `Control` alone.
     #[must_use]
     pub fn local_routes(&self) -> Routes {
         Routes::new(ControlServer::new(ControlService::new(self.clone())))

@@ -29,10 +29,12 @@ pub struct Host {
     pub manager: Option<Manager>,
     pub worker_token: JoinToken,
     pub manager_token: JoinToken,
+    raft: RaftGate,
+    gate: ManagerGate,
     socket: PathBuf,
     stop: watch::Sender<bool>,
-    _serving: JoinSet<()>,
-    _directory: TempDir,
+    serving: JoinSet<()>,
+    directory: TempDir,
 }
 
 pub fn description(hostname: &str, control_address: &Address) -> v1::NodeDescription {
@@ -55,42 +57,74 @@ fn stopping(stop: &watch::Sender<bool>) -> impl Future<Output = ()> + Send + use
     }
 }
 
+/// A host before it is a member: a directory, a port and a key.
+struct Bare {
+    directory: TempDir,
+    listener: TcpListener,
+    address: Address,
+    key: NodeKey,
+}
+
+impl Bare {
+    async fn new() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = Address::from_ip([127, 0, 0, 1].into(), listener.local_addr().unwrap().port());
+        Self { directory: tempfile::tempdir().unwrap(), listener, address, key: NodeKey::generate().unwrap() }
+    }
+}
+
 impl Host {
     /// `swarm init` on h1.
     pub async fn init() -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = Address::from_ip([127, 0, 0, 1].into(), listener.local_addr().unwrap().port());
-        let key = NodeKey::generate().unwrap();
-        let requested = RequestedKey::from_request(&key.certificate_request().unwrap()).unwrap();
-        let founding = Founding::new(description("h1", &address), address.to_string());
+        let bare = Bare::new().await;
+        let requested = RequestedKey::from_request(&bare.key.certificate_request().unwrap()).unwrap();
+        let founding = Founding::new(description("h1", &bare.address), bare.address.to_string());
         let founded = initial_transaction(&founding, &requested, SystemTime::now()).unwrap();
-        let identity = Arc::new(Identity::new(Membership { key, certificate: founded.certificate, roots: founded.roots }).unwrap());
+        let membership = Membership { key: bare.key, certificate: founded.certificate, roots: founded.roots };
+        let identity = Arc::new(Identity::new(membership).unwrap());
+        let tokens = (founded.worker_token, founded.manager_token);
+        let mut host = Self::served(identity, bare.directory, bare.listener, bare.address, tokens);
+        let bootstrap = Consensus::bootstrap(host.options(), Arc::clone(&host.identity), &host.raft, founded.txn);
+        host.start(bootstrap.await.unwrap());
+        host
+    }
 
-        let (raft, gate) = (RaftGate::new(), ManagerGate::default());
-        let options = RaftOptions::new(directory.path().join("raft"), founded.node_id, address.to_string());
-        let consensus = Consensus::bootstrap(options, Arc::clone(&identity), &raft, founded.txn).await.unwrap();
-        let manager = Manager::new(consensus, Arc::clone(&identity), &gate);
-        let stop = watch::Sender::new(false);
+    /// `swarm join` with a manager's token.
+    pub async fn join_as_manager(&self, hostname: &str) -> Self {
+        let bare = Bare::new().await;
+        let described = description(hostname, &bare.address);
+        let member = self.join_described(described, &self.manager_token, bare.key).await.unwrap();
+        let tokens = (self.worker_token.clone(), self.manager_token.clone());
+        let mut host = Self::served(member.identity, bare.directory, bare.listener, bare.address, tokens);
+        let managers = [self.address.to_string()];
+        let join = Consensus::join(host.options(), Arc::clone(&host.identity), &host.raft, &managers);
+        host.start(join.await.unwrap());
+        host
+    }
+
+    fn options(&self) -> RaftOptions {
+        RaftOptions::new(self.directory.path().join("raft"), self.node_id(), self.address.to_string())
+    }
+
+    fn served(
+        identity: Arc<Identity>,
+        directory: TempDir,
+        listener: TcpListener,
+        address: Address,
+        (worker_token, manager_token): (JoinToken, JoinToken),
+    ) -> Self {
+        let (raft, gate, stop) = (RaftGate::new(), ManagerGate::default(), watch::Sender::new(false));
         let mut serving = JoinSet::new();
-        let (routes, tls) = (gate.routes(), Arc::clone(&identity));
-        let stopped = stopping(&stop);
+        let (routes, tls, stopped) = (gate.routes(&raft), Arc::clone(&identity), stopping(&stop));
         serving.spawn(async move { serve(listener, tls, routes, stopped).await.unwrap() });
         let socket = directory.path().join("rcond.sock");
-        let (local, stopped) = (LocalSocket { path: socket.clone(), group: None }, stopping(&stop));
-        let routes = gate.local_routes();
+        let (routes, local, stopped) = (gate.local_routes(), LocalSocket { path: socket.clone(), group: None }, stopping(&stop));
         serving.spawn(async move { serve_unix(local, routes, stopped).await.unwrap() });
-        Self {
-            identity,
-            address,
-            manager: Some(manager),
-            worker_token: founded.worker_token,
-            manager_token: founded.manager_token,
-            socket,
-            stop,
-            _serving: serving,
-            _directory: directory,
-        }
+        Self { identity, address, manager: None, worker_token, manager_token, raft, gate, socket, stop, serving, directory }
+    }
+
+    fn start(&mut self, consensus: Consensus) {
+        self.manager = Some(Manager::new(consensus, Arc::clone(&self.identity), &self.gate));
     }
 
     pub fn node_id(&self) -> NodeId {
@@ -117,10 +151,14 @@ impl Host {
     }
 
     pub async fn join_with(&self, hostname: &str, token: &JoinToken, key: NodeKey) -> Result<Member, Failure> {
+        self.join_described(description(hostname, &self.address), token, key).await
+    }
+
+    async fn join_described(&self, description: v1::NodeDescription, token: &JoinToken, key: NodeKey) -> Result<Member, Failure> {
         let request = v1::JoinRequest {
             token_secret: token.secret().as_bytes().to_vec().into(),
             csr: key.certificate_request().unwrap().into(),
-            description: Some(description(hostname, &self.address)),
+            description: Some(description),
             request_id: key.request_id().to_vec().into(),
             ..Default::default()
         };
@@ -143,11 +181,17 @@ impl Host {
         assert!(waited.is_ok_and(|inner| inner.is_ok()), "not within {DEADLINE:?}: {what}");
     }
 
+    /// The node itself, as a client of another manager.
+    pub fn at(&self, manager: &Self) -> Channel {
+        connect(&manager.address, &self.identity, Some(manager.node_id())).unwrap()
+    }
+
     pub async fn shutdown(mut self) {
-        self.stop.send_replace(true);
         if let Some(manager) = self.manager.take() {
             manager.shutdown().await;
         }
+        self.stop.send_replace(true);
+        while self.serving.join_next().await.is_some() {}
     }
 }
 

@@ -3,4 +3,5 @@
 mod authority;
 mod cluster;
 mod control;
+mod managers;
 mod sessions;
