@@ -57,6 +57,12 @@ impl State {
         Sha256::digest(snapshot.encode_to_vec()).into()
     }
 
+    /// Whether the indexes are exactly those that the objects make. Always true; O(n), for tests.
+    #[must_use]
+    pub fn has_consistent_indexes(&self) -> bool {
+        Self::from_snapshot(self.snapshot()).is_ok_and(|again| again.index == self.index)
+    }
+
     /// The state of a snapshot, with its indexes.
     ///
     /// # Errors
