@@ -1,7 +1,8 @@
 //! VXLAN inside a tunnel: IPv4 from tunnel address to tunnel address, UDP, VXLAN, Ethernet (RFC 7348).
 //!
-//! The same bytes as kernel `vxlan` over a WireGuard device, with a zero UDP checksum, which RFC 7348 §5 asks for and which
-//! loses nothing here: the whole packet is sealed.
+//! What kernel `vxlan` sends over a WireGuard device and takes from it, with a zero UDP checksum, which RFC 7348 §5 asks for and which
+//! loses nothing here: the whole packet is sealed. Unlike the kernel's, these packets say "don't fragment", have no identification,
+//! and do not repeat the frame's congestion marks: the outermost header carries none, so nothing could come back in them.
 
 use std::{net::Ipv4Addr, ops::Range};
 

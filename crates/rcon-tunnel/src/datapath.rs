@@ -103,7 +103,7 @@ impl Datapath {
         let mut taps = BTreeMap::new();
         let mut missing = Vec::new();
         for network in &tables.networks {
-            let there = state.taps.get(&network.vni).filter(|tap| tap.name == network.tap);
+            let there = state.taps.get(&network.vni).filter(|tap| tap.name == network.tap && tap.is_attached());
             if let Some(tap) = there {
                 taps.insert(network.vni, Arc::clone(tap));
             } else if let Some(tap) = state.inherited.tap(network.vni, &network.tap) {

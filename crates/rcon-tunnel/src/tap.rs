@@ -80,6 +80,14 @@ impl Tap {
         Ok(Self { vni, name: name.to_owned(), queues, frames_out: AtomicU64::new(0), frames_in: AtomicU64::new(0) })
     }
 
+    /// Whether the interface is still there: one that was deleted leaves its descriptors behind.
+    pub(crate) fn is_attached(&self) -> bool {
+        // SAFETY: `ifreq` is plain data, for which all zeros is a value.
+        let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+        // SAFETY: the descriptor is open, TUNGETIFF writes one `ifreq`, which lives longer than the call.
+        check(unsafe { libc::ioctl(self.queues[0].as_raw_fd(), libc::TUNGETIFF as _, &raw mut request) }).is_ok()
+    }
+
     /// How many queues there are.
     pub(crate) fn queues(&self) -> usize {
         self.queues.len()

@@ -91,8 +91,11 @@ impl Transmitter {
             };
             if let Some(forwarding) = forwarding {
                 for event in &events[..ready] {
-                    if let Some(network) = usize::try_from(event.data()).ok().and_then(|number| forwarding.networks.get(number)) {
-                        self.drain(forwarding, network);
+                    let network = usize::try_from(event.data()).ok().and_then(|number| forwarding.networks.get(number));
+                    if let Some(network) = network
+                        && let Err(error) = self.drain(forwarding, network)
+                    {
+                        self.give_up(epoll, network, &error);
                     }
                 }
                 self.outgoing.flush(forwarding);
@@ -114,16 +117,25 @@ impl Transmitter {
     }
 
     /// Takes the frames that wait on one TAP, up to a turn's worth.
-    fn drain(&mut self, forwarding: &Forwarding, network: &Network) {
+    fn drain(&mut self, forwarding: &Forwarding, network: &Network) -> io::Result<()> {
         for _ in 0..FRAMES_PER_TURN {
             match network.tap.read(self.queue, &mut self.frame) {
                 Ok(len) => self.outgoing.frame(forwarding, network, &self.frame[..len]),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                Err(error) => {
-                    tracing::debug!(tap = network.tap.name, %error, "could not read from a TAP");
-                    return;
-                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                // An interface that is down; its frames are gone.
+                Err(error) if error.raw_os_error() == Some(libc::EIO) => return Ok(()),
+                Err(error) => return Err(error),
             }
+        }
+        Ok(())
+    }
+
+    /// Looks no more at a TAP that has no interface any longer; the next tables make a new one.
+    fn give_up(&self, epoll: &Epoll, network: &Network, error: &io::Error) {
+        tracing::warn!(tap = network.tap.name, %error, "a TAP has lost its interface");
+        if let Some(fd) = network.tap.queue(self.queue) {
+            // Fails only when it is not watched, which is what is wanted.
+            let _ = epoll.delete(fd);
         }
     }
 }

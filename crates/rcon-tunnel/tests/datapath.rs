@@ -177,6 +177,54 @@ fn tables_change_while_packets_flow() {
 }
 
 #[test]
+fn an_interface_that_was_deleted_is_made_again() {
+    if !possible(&[]) {
+        return;
+    }
+    let lab = Lab::with_tunnels(2);
+    let a = &lab.hosts[0];
+    a.overlay.ip("link del tap0");
+    assert!(!a.container.pings("10.0.0.2"));
+    a.apply(lab.tables(0));
+    a.plug("tap0", MTU);
+    eventually("containers reach each other", || a.container.pings("10.0.0.2").then_some(()));
+    let pid = a.status().unwrap().pid;
+    let ticks = || {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+        let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split(' ').collect();
+        fields[12].parse::<u64>().unwrap() + fields[13].parse::<u64>().unwrap()
+    };
+    a.overlay.ip("link del tap0");
+    let before = ticks();
+    thread::park_timeout(std::time::Duration::from_secs(1));
+    assert!(ticks() - before < 50, "it does not spin on the dead descriptor");
+}
+
+#[test]
+fn the_underlay_may_be_ipv6() {
+    if !possible(&[]) {
+        return;
+    }
+    let mut lab = Lab::new(2);
+    for host in &lab.hosts {
+        host.host.ip(&format!("addr add fd09::{}/64 dev wan nodad", host.number));
+    }
+    for at in 0..2 {
+        lab.hosts[at].start();
+        let mut tables = lab.tables(at);
+        tables.peers[0].endpoint = Some(format!("[fd09::{}]:{}", 2 - at, lab::PORT).parse().unwrap());
+        lab.hosts[at].apply(tables);
+        lab.hosts[at].plug("tap0", MTU);
+    }
+    eventually("containers reach each other", || lab.hosts[0].container.pings("10.0.0.2").then_some(()));
+    let bytes = noise(9, 8 << 20);
+    transfer(&lab.hosts[0].container, &lab.hosts[1].container, "10.0.0.2".parse().unwrap(), &bytes);
+    transfer(&lab.hosts[1].container, &lab.hosts[0].container, "fd00::1".parse().unwrap(), &bytes);
+    let status = lab.hosts[0].status().unwrap();
+    assert!(status.peers[0].endpoint.unwrap().is_ipv6() && !status.peers[0].drops.contains_key(&DropReason::TooBig), "{status:?}");
+}
+
+#[test]
 fn networks_do_not_see_each_other() {
     if !possible(&[]) {
         return;
