@@ -5,7 +5,10 @@ use std::{
     io,
     os::fd::RawFd,
     path::Path,
+    time::{Duration, Instant},
 };
+
+use nix::poll::poll;
 
 use rcon_netplan::{
     Action, Namespace, Scope, Step, Wanted,
@@ -23,6 +26,11 @@ use crate::{
     socket::Message,
     sysctl, tap,
 };
+
+/// How long to wait for interfaces to pass frames: older kernels may take up to a second to notice a carrier.
+const CARRIER_DEADLINE: Duration = Duration::from_millis(1200);
+/// Between looks at an interface that passes none yet.
+const CARRIER_POLL_MS: u8 = 1;
 
 /// Everything that steps are carried out with.
 #[derive(Debug)]
@@ -73,6 +81,7 @@ impl Hands {
         self.indexes.clear();
         let mut outcome = Outcome::default();
         let mut broken: BTreeSet<Scope> = BTreeSet::new();
+        let mut risen: BTreeSet<(Namespace, &str)> = BTreeSet::new();
         for step in steps {
             let encrypted =
                 matches!(step.scope, Scope::Network(id) if wanted.encrypted.contains(&id)) && broken.contains(&Scope::Encrypted);
@@ -81,14 +90,29 @@ impl Hands {
             }
             tracing::debug!(%step, "network step");
             match self.carry_out(step, wanted, overlay_path) {
-                Ok(()) => outcome.done += 1,
+                Ok(()) => {
+                    outcome.done += 1;
+                    risen.extend(risen_links(step, wanted));
+                }
                 Err(error) => {
                     broken.insert(step.scope);
                     outcome.failed.push((step.scope, error));
                 }
             }
         }
+        self.await_frames(&risen);
         outcome
+    }
+
+    /// The kernel lets frames through an interface some time after its carrier came: only then is a container attached.
+    fn await_frames(&mut self, links: &BTreeSet<(Namespace, &str)>) {
+        let deadline = Instant::now() + CARRIER_DEADLINE;
+        for (namespace, name) in links {
+            let Some(handle) = self.handle(*namespace) else { continue };
+            while reading::passes_frames(&mut handle.route, name).is_ok_and(|passes| !passes) && Instant::now() < deadline {
+                let _ = poll(&mut [], CARRIER_POLL_MS);
+            }
+        }
     }
 
     fn carry_out(&mut self, step: &Step, wanted: &Wanted, overlay_path: &Path) -> Result<(), NetError> {
@@ -221,6 +245,20 @@ impl Hands {
             })
         })
         .map(|_| ())
+    }
+}
+
+/// What passes frames soon after this step: an interface that it set up, and the bridge that this is a port of. A TAP does
+/// so only once the tunnel reads it.
+fn risen_links<'a>(step: &Step, wanted: &'a Wanted) -> Vec<(Namespace, &'a str)> {
+    let Action::SetUp { name, up: true } = &step.action else { return Vec::new() };
+    let links = wanted.state.namespaces.get(&step.namespace).map(|state| &state.links);
+    match links.and_then(|links| links.get_key_value(name)) {
+        Some((name, link)) if matches!(link.kind, LinkKind::Veth { .. } | LinkKind::Vxlan { .. }) => {
+            let bridge = link.port.as_ref().map(|port| port.bridge.as_str());
+            [Some(name.as_str()), bridge].into_iter().flatten().map(|name| (step.namespace, name)).collect()
+        }
+        _ => Vec::new(),
     }
 }
 

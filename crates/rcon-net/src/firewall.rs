@@ -90,6 +90,9 @@ impl Firewall {
             Some(_) => wanted.tables.keys().filter_map(|name| Some((*name, list(handle, name)?))).collect(),
             None => BTreeMap::new(),
         };
+        // What was listed may be damaged again already; then nothing is known to be sound.
+        let settled = generation(&mut handle.netfilter).ok() == after;
+        let listings = if settled { listings } else { BTreeMap::new() };
         let generation = if alone { after } else { None };
         self.loaded.insert(namespace, Loaded { generation, tables: wanted.tables.clone(), listings });
         Ok(())

@@ -10,7 +10,7 @@ use netlink_packet_core::{NetlinkDeserializable, NetlinkHeader};
 use netlink_packet_route::{
     AddressFamily, RouteNetlinkMessage,
     address::{AddressAttribute, AddressMessage},
-    link::{InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoVxlan, LinkAttribute, LinkFlags, LinkInfo, LinkMessage},
+    link::{BridgePortState, InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoVxlan, LinkAttribute, LinkFlags, LinkInfo, LinkMessage},
     neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState},
     route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteType},
 };
@@ -32,6 +32,8 @@ pub(crate) struct RawLink {
     pub(crate) port: RawPort,
     /// Index of the other end of a pair, in whatever namespace that is.
     pub(crate) peer: Option<u32>,
+    /// Discards what it is given to send: its carrier was not noticed yet (`noop` is its queueing discipline).
+    pub(crate) discards: bool,
     /// Whether it is tied to another namespace than the one it lives in.
     pub(crate) tied_elsewhere: bool,
 }
@@ -60,6 +62,8 @@ pub(crate) struct RawPort {
     pub(crate) flood: bool,
     pub(crate) suppresses_neighbours: bool,
     pub(crate) locked: bool,
+    /// Frames pass, which the kernel decides some time after the carrier came.
+    pub(crate) forwarding: bool,
 }
 
 /// A neighbour or a forwarding entry.
@@ -109,6 +113,13 @@ pub(crate) fn index_of(socket: &mut Netlink, name: &str) -> io::Result<u32> {
         .ok_or_else(|| io::Error::from_raw_os_error(libc::EBADMSG))
 }
 
+/// Whether an interface passes frames, now. On newer kernels (6.8) asking for one interface also makes the kernel act on its
+/// carrier at once (`linkwatch_sync_dev`), which it does by itself some time within a second.
+pub(crate) fn passes_frames(socket: &mut Netlink, name: &str) -> io::Result<bool> {
+    let body = socket.get(&message::get_link(name))?;
+    Ok(link(libc::RTM_NEWLINK, &body).is_some_and(|link| !link.discards && (link.master.is_none() || link.port.forwarding)))
+}
+
 fn link(kind: u16, body: &[u8]) -> Option<RawLink> {
     let RouteNetlinkMessage::NewLink(LinkMessage { header, attributes, .. }) = decode(kind, body)? else { return None };
     let mut link = RawLink { index: header.index, up: header.flags.contains(LinkFlags::Up), ..RawLink::default() };
@@ -117,6 +128,7 @@ fn link(kind: u16, body: &[u8]) -> Option<RawLink> {
             LinkAttribute::IfName(name) => link.name = name,
             LinkAttribute::Address(bytes) => link.mac = bytes.try_into().ok().map(MacAddr),
             LinkAttribute::Mtu(mtu) => link.mtu = mtu,
+            LinkAttribute::Qdisc(name) => link.discards = name == "noop",
             LinkAttribute::Controller(index) => link.master = Some(index),
             LinkAttribute::Link(index) => link.peer = Some(index),
             LinkAttribute::LinkNetNsId(_) => link.tied_elsewhere = true,
@@ -164,6 +176,7 @@ fn port(settings: &[InfoBridgePort]) -> RawPort {
             InfoBridgePort::UnicastFlood(on) => port.flood = *on,
             InfoBridgePort::NeighSupress(on) => port.suppresses_neighbours = *on,
             InfoBridgePort::Locked(on) => port.locked = *on,
+            InfoBridgePort::State(state) => port.forwarding = *state == BridgePortState::Forwarding,
             _ => {}
         }
     }

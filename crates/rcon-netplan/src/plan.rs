@@ -169,6 +169,10 @@ impl<'a> Planner<'a> {
         for &(_, namespace, name, link) in &links {
             self.create(namespace, name, link);
         }
+        // The container's end first: the bridge then finds the carrier on when its own end goes up, and forwards at once.
+        links.sort_by_key(|(rank, namespace, name, _)| {
+            (*rank / 3, !matches!(namespace, Namespace::Container(_)) && *rank >= 3, *rank, *namespace, *name)
+        });
         for &(_, namespace, name, link) in &links {
             self.configure(namespace, name, link);
         }

@@ -106,6 +106,8 @@ overlay: forward 02:42:0a:00:00:03 to rcx4096
 overlay: send 00:00:00:00:00:00 from rcx4096 to 192.0.2.2
 overlay: send 02:42:0a:00:00:03 from rcx4096 to 192.0.2.2
 overlay: set rcx4096 up
+abababababab: add 10.0.0.2/24 to eth0
+abababababab: set eth0 up
 host: add 169.254.213.1/30 to rcon-link
 host: set rcon-link up
 overlay: add 169.254.213.2/30 to rcl0
@@ -113,8 +115,6 @@ overlay: set rcl0 up
 overlay: make rcp04a1ykcf8nmw a port of rcb4096 locked
 overlay: forward 02:42:0a:00:00:02 to rcp04a1ykcf8nmw
 overlay: set rcp04a1ykcf8nmw up
-abababababab: add 10.0.0.2/24 to eth0
-abababababab: set eth0 up
 overlay: add route 0.0.0.0/0 via 169.254.213.1 dev rcl0
 abababababab: add route 0.0.0.0/0 via 10.0.0.1 dev eth0
 abababababab: redirect port 53 of the resolver";
