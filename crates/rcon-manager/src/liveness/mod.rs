@@ -1,2 +1,3 @@
-//! Liveness of nodes.
+//! Which nodes live. The decisions are in [`core`]; `sessions` and `reports` feed it, and the leader's loop proposes what it decides.
+
 pub mod core;
