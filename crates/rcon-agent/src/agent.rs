@@ -31,7 +31,7 @@ use crate::{
     membership::{Membership, Parts},
     names::NameServer,
     networking::{Networking, NetworkingParts},
-    reconcile::{Pass, Reconciler},
+    reconcile::{Pass, Reconciler, TunnelWish},
     tunnel_watch::TunnelWatch,
 };
 
@@ -81,6 +81,7 @@ impl Agent {
         let tunnel = Arc::new(tunnel_helper(&data_dir, &run_dir));
         let names = Arc::new(NameServer::new(&data_dir, &run_dir));
         let (passes, applied) = (watch::Sender::new(Pass::default()), watch::Sender::new(Revision(0)));
+        let tunnel_wish = Arc::<TunnelWish>::default();
         let tunnel_watch = TunnelWatch::new(tunnel.clone());
         let networking = Arc::new(Networking::new(NetworkingParts {
             net: net.clone(),
@@ -88,6 +89,7 @@ impl Agent {
             attachments: attachments.clone(),
             passes: passes.subscribe(),
             tunnel: tunnel_watch,
+            tunnel_wish: tunnel_wish.clone(),
         }));
         let membership = Membership::new(Parts {
             data_dir: data_dir.clone(),
@@ -111,7 +113,8 @@ impl Agent {
             names,
             passes: passes.clone(),
             applied,
-            tunnel_idle_since: None,
+            tunnel_wish,
+            tunnel_needed: None,
         };
         let tasks = vec![
             tokio::spawn(ledger.clone().persist()),

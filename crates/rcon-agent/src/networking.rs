@@ -27,7 +27,7 @@ use crate::{
     ledger::Ledger,
     limits,
     link::ManagerLink,
-    reconcile::Pass,
+    reconcile::{Pass, TunnelWish},
     requests,
     tunnel_watch::TunnelWatch,
     view,
@@ -84,6 +84,8 @@ pub struct NetworkingParts {
     pub passes: watch::Receiver<Pass>,
     /// Who has shaken hands with whom.
     pub tunnel: TunnelWatch,
+    /// Asks the reconcile loop for a tunnel.
+    pub tunnel_wish: Arc<TunnelWish>,
 }
 
 /// The networks of this host's containers.
@@ -93,6 +95,7 @@ pub struct Networking {
     attachments: Arc<Attachments>,
     pub(crate) passes: watch::Receiver<Pass>,
     pub(crate) tunnel: TunnelWatch,
+    tunnel_wish: Arc<TunnelWish>,
     link: ArcSwapOption<ManagerLink>,
     starting: Arc<Mutex<BTreeSet<ContainerId>>>,
 }
@@ -110,8 +113,8 @@ impl Networking {
     /// The networking of a host that is in no cluster yet.
     #[must_use]
     pub fn new(parts: NetworkingParts) -> Self {
-        let NetworkingParts { net, ledger, attachments, passes, tunnel } = parts;
-        Self { net, ledger, attachments, passes, tunnel, link: ArcSwapOption::empty(), starting: Arc::default() }
+        let NetworkingParts { net, ledger, attachments, passes, tunnel, tunnel_wish } = parts;
+        Self { net, ledger, attachments, passes, tunnel, tunnel_wish, link: ArcSwapOption::empty(), starting: Arc::default() }
     }
 
     /// Says how the managers are reached from now on.
@@ -199,6 +202,7 @@ impl Networking {
             ipv6: requested.ipv6.map(|a| convert::ip_bytes(a.into())).unwrap_or_default(),
         };
         self.refuse_twice(container, name, requested)?;
+        self.listen_first(&link, &requested.network).await?;
         let leased = link.ask("for an address", asked, |mut manager, request| async move { manager.attach(request).await }).await;
         let leased =
             leased.map_err(|failure| failure.during(format!("could not attach container `{name}` to network `{}`", requested.network)))?;
@@ -217,6 +221,27 @@ impl Networking {
                 Err(failure)
             }
         }
+    }
+
+    /// Has this host take encrypted packets before the cluster tells the others of an endpoint here.
+    async fn listen_first(&self, link: &ManagerLink, network: &str) -> Result<(), Failure> {
+        if self.passes.borrow().tunnel_listens {
+            return Ok(());
+        }
+        let asked = v1::FindNetworkRequest { network: network.to_owned() };
+        let found = link.ask("for the network", asked, |mut manager, request| async move { manager.find_network(request).await }).await?;
+        if !found.network.and_then(|network| network.spec).unwrap_or_default().encrypted {
+            return Ok(());
+        }
+        self.tunnel_wish.ask();
+        let mut passes = self.passes.clone();
+        let listens = timeout(limits::APPLY, passes.wait_for(|pass| pass.tunnel_listens)).await.is_ok();
+        if listens {
+            return Ok(());
+        }
+        let why = self.passes.borrow().problems.first().map(|problem| problem.failure.clone());
+        let why = why.unwrap_or_else(|| Failure::new(FailureKind::DeadlineExceeded, "the encrypted datapath did not start in time"));
+        Err(why.during(format!("network `{network}` is encrypted, and this host cannot encrypt")))
     }
 
     fn refuse_twice(&self, container: ContainerId, name: &ContainerName, requested: &Requested) -> Result<(), Failure> {

@@ -3,15 +3,23 @@
 //! It wakes when the ledger or a container's networks change, when somebody asks, and now and then by itself. What does not work is
 //! in the [`Pass`] it publishes; it is tried again with a growing pause.
 
-use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use rcon_net::{Capabilities, HostNet, Problem, Report, TunnelTables, tunnel_client, tunnel_tables};
-use rcon_netplan::NodeSettings;
+use rcon_netplan::{EncryptedBackend, NodeSettings};
 use rcon_proto::v1::Assignments;
 use rcon_types::{EndpointId, Failure, FailureKind, NetworkId, Revision};
 use tokio::{
-    sync::watch,
-    time::{Instant, sleep},
+    sync::{Notify, watch},
+    time::{Instant, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
@@ -36,6 +44,27 @@ pub struct Pass {
     pub problems: Arc<Vec<Problem>>,
     /// Whether the kernel is as wanted.
     pub applied: bool,
+    /// Whether this host takes encrypted packets, so that a peer may begin a handshake.
+    pub tunnel_listens: bool,
+}
+
+/// A way to say that the tunnel will be needed in a moment.
+#[derive(Debug, Default)]
+pub struct TunnelWish {
+    asked: AtomicBool,
+    wake: Notify,
+}
+
+impl TunnelWish {
+    /// Asks for a pass that has the tunnel listen.
+    pub fn ask(&self) {
+        self.asked.store(true, Ordering::Relaxed);
+        self.wake.notify_one();
+    }
+
+    fn take(&self) -> bool {
+        self.asked.swap(false, Ordering::Relaxed)
+    }
 }
 
 impl Pass {
@@ -72,8 +101,10 @@ pub struct Reconciler {
     pub passes: watch::Sender<Pass>,
     /// Where the applied revision is published, for the session's beats.
     pub applied: watch::Sender<Revision>,
-    /// Since when nothing here is encrypted.
-    pub tunnel_idle_since: Option<Instant>,
+    /// Asked for by a container that is about to join an encrypted network.
+    pub tunnel_wish: Arc<TunnelWish>,
+    /// When the tunnel was last needed.
+    pub tunnel_needed: Option<Instant>,
 }
 
 impl Reconciler {
@@ -105,6 +136,7 @@ impl Reconciler {
             () = stop.cancelled() => false,
             changed = sets.changed() => changed.is_ok(),
             changed = tables.changed() => changed.is_ok(),
+            () = self.tunnel_wish.wake.notified() => true,
             () = sleep(wait) => true,
             Ok(()) = reports.changed() => {
                 // Damage that the hands have mended, or could not: said on, no pass of ours is needed for it.
@@ -143,18 +175,22 @@ impl Reconciler {
                 problems.push(Problem { network: None, failure: error.failure() });
             }
         }
-        if wanted.node.backend == rcon_netplan::EncryptedBackend::Userspace
-            && let Err(failure) = self.tell_tunnel(tables, revision, &wanted.node).await
-        {
-            whole = false;
-            kernel = false;
-            problems.push(Problem { network: None, failure });
+        let mut tunnel_listens = wanted.node.backend == EncryptedBackend::Kernel;
+        if !tunnel_listens {
+            match self.tell_tunnel(tables, revision, &wanted.node).await {
+                Ok(listens) => tunnel_listens = listens,
+                Err(failure) => {
+                    (whole, kernel) = (false, false);
+                    problems.push(Problem { network: None, failure });
+                }
+            }
         }
         if let Err(failure) = self.names.publish(set, table, &self.net).await {
             whole = false;
             problems.push(Problem { network: None, failure });
         }
-        self.publish(revision, wanted_endpoints, problems, kernel);
+        let pass = Pass { revision, endpoints: Arc::new(wanted_endpoints), problems: Arc::new(problems), applied: kernel, tunnel_listens };
+        self.publish(pass);
         whole
     }
 
@@ -167,34 +203,57 @@ impl Reconciler {
         }
     }
 
-    /// Nothing encrypted here any more: a running tunnel lets go of everything, and ends when that stays so.
-    async fn idle_tunnel(&mut self, revision: Revision, node: &NodeSettings) -> Result<(), Failure> {
-        let Ok(mut stream) = tokio::net::UnixStream::connect(self.tunnel.socket()).await else { return Ok(()) };
-        let (first, since) = (self.tunnel_idle_since.is_none(), *self.tunnel_idle_since.get_or_insert_with(Instant::now));
-        if since.elapsed() >= limits::TUNNEL_IDLE || node.vtep.is_none() {
-            return tunnel_client::stop(&mut stream).await.map_err(|e| e.failure());
+    /// Brings the tunnel up to its tables; whether it listens now.
+    ///
+    /// Without encrypted networks it holds its port for a while with empty tables: containers often come back, and a peer that begins a
+    /// handshake before this host is ready must not be told by ICMP that nobody is there.
+    async fn tell_tunnel(&mut self, tables: Option<TunnelTables>, revision: Revision, node: &NodeSettings) -> Result<bool, Failure> {
+        if tables.is_some() || self.tunnel_wish.take() {
+            self.tunnel_needed = Some(Instant::now());
         }
-        let (true, Some(vtep)) = (first, node.vtep) else { return Ok(()) };
-        let private_key_file = self.private_key_file.clone();
-        let empty = TunnelTables { revision, private_key_file, vtep, listen_port: node.encrypted_port, peers: vec![], networks: vec![] };
-        tunnel_client::set_tables(&mut stream, empty).await.map(drop).map_err(|e| e.failure())
-    }
-
-    async fn tell_tunnel(&mut self, tables: Option<TunnelTables>, revision: Revision, node: &NodeSettings) -> Result<(), Failure> {
-        let Some(tables) = tables else { return self.idle_tunnel(revision, node).await };
-        self.tunnel_idle_since = None;
+        let empty = node.vtep.map(|vtep| TunnelTables {
+            revision,
+            private_key_file: self.private_key_file.clone(),
+            vtep,
+            listen_port: node.encrypted_port,
+            peers: Vec::new(),
+            networks: Vec::new(),
+        });
+        let needed = self.tunnel_needed.is_some_and(|at| at.elapsed() < limits::TUNNEL_IDLE);
+        let Some(tables) = tables.or(empty).filter(|_| needed) else {
+            self.stop_tunnel().await?;
+            return Ok(false);
+        };
         let mut stream = self.tunnel.connect().await?;
-        tunnel_client::set_tables(&mut stream, tables).await.map(|_| ()).map_err(|e| e.failure())
+        tunnel_client::set_tables(&mut stream, tables).await.map(|_| true).map_err(|e| e.failure())
     }
 
-    fn publish(&self, revision: Revision, endpoints: BTreeSet<EndpointId>, problems: Vec<Problem>, applied: bool) {
-        let known = self.passes.borrow().problems.clone();
-        for problem in problems.iter().filter(|problem| !known.contains(problem)) {
+    /// Ends a tunnel that nobody needs, and waits until its port is free again.
+    async fn stop_tunnel(&self) -> Result<(), Failure> {
+        let Ok(mut stream) = tokio::net::UnixStream::connect(self.tunnel.socket()).await else { return Ok(()) };
+        tunnel_client::stop(&mut stream).await.map_err(|e| e.failure())?;
+        let gone = async {
+            while self.tunnel.answers().await {
+                sleep(limits::RECONNECT.0).await;
+            }
+        };
+        timeout(limits::MANAGER_ATTEMPT, gone).await.map_err(|_| Failure::new(FailureKind::Internal, "the tunnel did not end when told to"))
+    }
+
+    fn publish(&self, mut pass: Pass) {
+        let (known, before) = {
+            let last = self.passes.borrow();
+            (last.problems.clone(), last.endpoints.clone())
+        };
+        for problem in pass.problems.iter().filter(|problem| !known.contains(problem)) {
             warn!(network = ?problem.network, failure = %problem.failure, "this host's network is not as it should be");
         }
-        debug!(%revision, applied, problems = problems.len(), "network pass");
-        let endpoints = if applied { Arc::new(endpoints) } else { self.passes.borrow().endpoints.clone() };
-        self.passes.send_replace(Pass { revision, endpoints, problems: Arc::new(problems), applied });
+        debug!(revision = %pass.revision, applied = pass.applied, problems = pass.problems.len(), "network pass");
+        if !pass.applied {
+            pass.endpoints = before;
+        }
+        let (applied, revision) = (pass.applied, pass.revision);
+        self.passes.send_replace(pass);
         if applied {
             self.applied.send_if_modified(|known| std::mem::replace(known, revision) != revision);
         }

@@ -10,7 +10,7 @@ use rcon_agent::{ClusterSide, Entry, Founded, LocalManager, NodeSettings};
 use rcon_identity::{Identity, IdentityStore, Membership, RequestedKey};
 use rcon_manager::{Founding, Manager, ManagerGate, initial_transaction};
 use rcon_proto::{convert, v1};
-use rcon_raft::{Consensus, RaftGate, RaftOptions, Timing};
+use rcon_raft::{Consensus, Planted, RaftGate, RaftOptions, Timing};
 use rcon_rpc::{Channel, Routes, tonic};
 use rcon_types::{Failure, FailureKind, Role};
 use tokio::{net::TcpListener, sync::Mutex, task::JoinHandle};
@@ -65,6 +65,7 @@ impl Node {
         let [heartbeat_ms, election_min_ms, election_max_ms] = self.config.raft_timing_ms;
         let mut options = RaftOptions::new(self.raft_directory(), identity.own().node_id, settings.advertised.to_string());
         options.timing = Timing { heartbeat_ms, election_min_ms, election_max_ms, ..Timing::default() };
+        options.planted = planted_bug();
         options
     }
 
@@ -149,6 +150,15 @@ impl Node {
         }
         Ok(founding)
     }
+}
+
+/// The deliberate bug that the environment asks for, with which tests prove that they would find it.
+fn planted_bug() -> Planted {
+    let bug = std::env::var("RCON_PLANTED_BUG").unwrap_or_default();
+    if !bug.is_empty() {
+        error!(bug, "a bug is planted in this daemon (RCON_PLANTED_BUG): it loses data or reads stale");
+    }
+    Planted { acknowledge_before_fsync: bug == "acknowledge-before-fsync", read_without_quorum: bug == "read-without-quorum" }
 }
 
 /// Binds 2377/tcp, with an error that says what to do about a busy port.

@@ -73,7 +73,7 @@ pub fn dns(arguments: Vec<OsString>) -> ExitCode {
         let options = rcon_dns::Options { snapshot: flags.snapshot, socket: flags.socket };
         runtime.block_on(async {
             let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-            rcon_dns::run(options, async move { drop(terminate.recv().await) }).await.map_err(anyhow::Error::new)
+            rcon_dns::run(options, async move { terminate.recv().await.unwrap_or(()) }).await.map_err(anyhow::Error::new)
         })
     };
     finish(run())

@@ -36,9 +36,9 @@ async fn feed(mut client: Streaming<v1::StreamUp>, input: mpsc::Sender<InputFram
             Some(Up::Stdin(data)) => InputFrame::Stdin(data),
             Some(Up::StdinClosed(true)) => InputFrame::StdinClosed,
             Some(Up::Resize(size)) => InputFrame::Resize(window(size)),
-            Some(Up::Signal(name)) => match signal_number(&name) {
-                Some(number) => InputFrame::Signal(number),
-                None => continue,
+            Some(Up::Signal(name)) => match rcon_engine::parse_signal(&name) {
+                Ok(number) => InputFrame::Signal(number),
+                Err(_) => continue,
             },
             _ => continue,
         };
@@ -71,12 +71,6 @@ async fn drain(mut output: mpsc::Receiver<OutputFrame>, client: &mpsc::Sender<Re
     }
     let lost = Failure::new(FailureKind::Internal, "the container's shim ended without an exit code");
     let _ = client.send(Err(rcon_rpc::failure_to_status(lost))).await;
-}
-
-/// A signal by its name, with or without SIG.
-fn signal_number(name: &str) -> Option<i32> {
-    let name = name.strip_prefix("SIG").unwrap_or(name);
-    format!("SIG{name}").parse::<nix::sys::signal::Signal>().ok().map(|signal| signal as i32)
 }
 
 /// The size of a terminal, kept within what terminals have.

@@ -38,7 +38,7 @@ fn serve(story: &mut Story<'_>) -> anyhow::Result<String> {
 }
 
 fn read(story: &mut Story<'_>) -> anyhow::Result<String> {
-    let page = story.on("h3", &format!("rconctl run --rm --network backend {IMAGE} wget -qO- -T 5 http://web/"))?;
+    let page = story.on("h3", &format!("rconctl run --rm --network backend {IMAGE} wget -qO- http://web/"))?;
     ensure!(page.contains(&story.secret), "the page was `{page}`");
     Ok("h3 has read the page that h2 serves".into())
 }
