@@ -144,10 +144,21 @@ impl Executor for ConfinedExecutor {
         let env = texts(&env).map_err(|_| ExecutorError::InvalidArg)?;
         let path = CString::new(program.as_os_str().as_bytes()).map_err(|_| ExecutorError::InvalidArg)?;
         reset_signals();
+        set_terminal_size(spec);
         self.confine(prepared.filter.as_ref()).map_err(|message| self.refuse(ProgramError { exit_code: 126, message }))?;
         let Err(errno) = nix::unistd::execve(&path, &args, &env);
         Err(self.refuse(ProgramError::new(&program.to_string_lossy(), io::Error::from(errno))))
     }
+}
+
+/// libcontainer leaves the size of a new terminal at nothing, and whoever holds the other end may set it only after the program has looked.
+#[allow(unsafe_code)]
+fn set_terminal_size(spec: &Spec) {
+    let Some(size) = spec.process().as_ref().filter(|p| p.terminal() == Some(true)).and_then(|p| p.console_size()) else { return };
+    let short = |number: u64| u16::try_from(number).unwrap_or(u16::MAX);
+    let size = libc::winsize { ws_row: short(size.height()), ws_col: short(size.width()), ws_xpixel: 0, ws_ypixel: 0 };
+    // SAFETY: TIOCSWINSZ reads one `winsize`, which outlives the call.
+    unsafe { libc::ioctl(0, libc::TIOCSWINSZ, &raw const size) };
 }
 
 fn command(spec: &Spec) -> (Vec<String>, Vec<String>) {
