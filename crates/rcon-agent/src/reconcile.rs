@@ -81,6 +81,16 @@ struct Watches {
     reports: watch::Receiver<Report>,
 }
 
+/// Waits until the hands have noticed damage that they could not mend by themselves.
+async fn not_applied(reports: &mut watch::Receiver<Report>) {
+    while reports.changed().await.is_ok() {
+        if !reports.borrow_and_update().applied {
+            return;
+        }
+    }
+    std::future::pending().await
+}
+
 /// What a pass reads and acts on.
 pub struct Reconciler {
     /// The hands.
@@ -116,6 +126,8 @@ impl Reconciler {
             let set = watches.sets.borrow_and_update().clone();
             let table = watches.tables.borrow_and_update().clone();
             let whole = self.pass(&set, &table).await;
+            // The pass's own report is no news: taken for such, it would wake the loop for ever.
+            watches.reports.mark_unchanged();
             let wait = if whole {
                 pause = limits::PASS_RETRY.0;
                 limits::RESYNC
@@ -138,12 +150,7 @@ impl Reconciler {
             changed = tables.changed() => changed.is_ok(),
             () = self.tunnel_wish.wake.notified() => true,
             () = sleep(wait) => true,
-            Ok(()) = reports.changed() => {
-                // Damage that the hands have mended, or could not: said on, no pass of ours is needed for it.
-                let report = reports.borrow_and_update().clone();
-                self.passes.send_modify(|pass| pass.applied = report.applied);
-                true
-            }
+            () = not_applied(reports) => true,
         }
     }
 
