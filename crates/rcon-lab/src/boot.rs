@@ -14,7 +14,7 @@ use crate::options::DataDisk;
 use crate::process::ProcessId;
 use crate::record::FABRIC;
 use crate::role::BootPlan;
-use crate::{daemon, wait};
+use crate::{daemon, disk, wait};
 
 impl Lab {
     /// Powers a host off, at once: every process, namespace and device of it goes, its data directory stays.
@@ -33,6 +33,7 @@ impl Lab {
             Ok(cgroups.processes().is_empty().then_some(()))
         })?;
         cgroups.destroy(limits::TEARDOWN_DEADLINE)?;
+        disk::unplug(&locked, name)?;
         network::unplug(locked.fabric()?, name)?;
         let host = &mut locked.record.hosts[position];
         (host.init, host.frozen) = (None, false);
@@ -108,6 +109,10 @@ pub(crate) fn boot_host(locked: &mut Locked, position: usize) -> Result<(), LabE
     let init = boot(locked, &cgroups, plan)?;
     locked.record.hosts[position].init = Some(init);
     locked.save()?;
+    let host = &locked.record.hosts[position];
+    if host.options.data == DataDisk::SyncedOnly {
+        disk::plug(locked, &host.name, init.pid, &locked.data_directory(host))?;
+    }
     network::plug(fabric, &locked.record.hosts[position], init.pid, mtu)
 }
 

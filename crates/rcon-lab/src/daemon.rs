@@ -102,6 +102,7 @@ pub(crate) fn spawn(locked: &Locked, position: usize) -> Result<(), LabError> {
     let mut command = entering(locked, &host.name, true)?;
     command.args(words).current_dir("/").env_clear().env("PATH", search_path(locked));
     command.envs(DAEMON_ENVIRONMENT.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
+    command.envs(host.options.environment.iter().map(|(name, value)| (name, value)));
     command.stdin(std::process::Stdio::null()).stdout(log).stderr(again);
     let status = command.status().map_err(|source| LabError::Spawn { command: daemon_name(&host.options.daemon), source })?;
     if status.success() { Ok(()) } else { Err(ended(locked, position)) }
@@ -145,7 +146,12 @@ fn entering(locked: &Locked, host: &str, detach: bool) -> Result<Command, LabErr
     if locked.record.hosts.iter().any(|one| one.name == host && one.frozen) {
         return Err(LabError::HostState { name: host.to_owned(), state: "frozen", hint: format!("`./dev lab thaw {host}` lets it go on") });
     }
-    let plan = EnterPlan { init, seats: locked.record.cgroups.child(host).seats(), detach };
+    entering_as(locked, init, locked.record.cgroups.child(host).seats(), detach)
+}
+
+/// Enters the namespaces of a host by its first process, and whichever cgroups.
+pub(crate) fn entering_as(locked: &Locked, init: i32, seats: Vec<PathBuf>, detach: bool) -> Result<Command, LabError> {
+    let plan = EnterPlan { init, seats, detach };
     let text = serde_json::to_string(&plan).map_err(|error| LabError::Invalid(format!("the plan cannot be written: {error}")))?;
     let mut command = Command::new(locked.record.binaries.join("rcon-lab-host"));
     command.args(["enter", &text]);

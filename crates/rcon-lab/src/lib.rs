@@ -14,6 +14,7 @@ pub mod capture;
 pub mod cgroup;
 mod command;
 mod daemon;
+mod disk;
 mod errand;
 mod error;
 mod faults;

@@ -102,7 +102,8 @@ pub(crate) fn plug(fabric: i32, host: &HostRecord, init: i32, mtu: u32) -> Resul
 /// Takes a host's port away; fine when it is gone already.
 pub(crate) fn unplug(fabric: i32, name: &str) -> Result<(), LabError> {
     match ip(fabric, &format!("link delete {name}\n")) {
-        Err(LabError::Command { output, .. }) if output.contains("Cannot find device") => Ok(()),
+        // The kernel takes it away with the host's namespace: before `ip` looks, or between its look and its request.
+        Err(LabError::Command { output, .. }) if output.contains("Cannot find device") || output.contains("No such device") => Ok(()),
         outcome => outcome,
     }
 }

@@ -43,6 +43,8 @@ pub struct HostOptions {
     pub data: DataDisk,
     /// The MTU of its interface, in bytes; `None`: the fabric's.
     pub mtu: Option<u32>,
+    /// What its daemon has in its environment besides the usual, as name and value.
+    pub environment: Vec<(String, String)>,
 }
 
 /// The daemon of a host.
@@ -69,6 +71,8 @@ pub enum DataDisk {
         /// Its size in MiB.
         mebibytes: u64,
     },
+    /// A file system that keeps through a power-off only what was synced to it. It holds a control plane's data, no containers.
+    SyncedOnly,
 }
 
 impl LabName {
@@ -122,6 +126,6 @@ impl LabOptions {
 
 impl Default for HostOptions {
     fn default() -> Self {
-        Self { daemon: Daemon::Rcond { arguments: Vec::new() }, data: DataDisk::Plain, mtu: None }
+        Self { daemon: Daemon::Rcond { arguments: Vec::new() }, data: DataDisk::Plain, mtu: None, environment: Vec::new() }
     }
 }

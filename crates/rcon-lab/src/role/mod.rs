@@ -2,6 +2,7 @@
 //!
 //! - `boot PLAN` makes a host: joins its cgroups, makes its namespaces, mounts what is private, and stays as its first process.
 //! - `enter PLAN PROGRAM ARGUMENT…` runs a program in a host.
+//! - `disk MEDIUM POINT` serves the disk of a host that keeps only what was synced.
 //!
 //! Plans are JSON, written by the library and by nobody else.
 
@@ -10,12 +11,13 @@ mod enter;
 mod mounts;
 
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use serde::{Deserialize, Serialize};
 
 use crate::cgroup::Hierarchy;
+use crate::disk;
 use crate::error::LabError;
 
 /// The exit status for a failure of the lab itself, as container engines have it.
@@ -61,6 +63,7 @@ pub(crate) struct EnterPlan {
 pub fn main(arguments: Vec<String>) -> ExitCode {
     let outcome = match arguments.get(1..).unwrap_or_default() {
         [role, plan] if role == "boot" => parse(plan).and_then(boot::boot),
+        [role, medium, point] if role == disk::ROLE => disk::serve(Path::new(medium), Path::new(point)),
         [role, plan, command @ ..] if role == "enter" && !command.is_empty() => parse(plan).and_then(|plan| enter::enter(plan, command)),
         _ => Err(LabError::Invalid("rcon-lab-host is started by the lab, not by people; see `./dev lab --help`".into())),
     };
