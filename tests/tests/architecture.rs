@@ -48,7 +48,8 @@ const ALONE: &[(&[&str], &[&str])] = &[
     (&["rcgen", "rustls"], &["rcon-identity"]),
     (&["openraft*", "raft-log"], &["rcon-raft"]),
     (&["oci-client", "tar", "zstd"], &["rcon-image"]),
-    (&["oci-spec"], &["rcon-oci"]),
+    // One package has the image format and the runtime format; the shim's second role reads what rcon-oci wrote.
+    (&["oci-spec"], &["rcon-oci", "rcon-image", "rcon-shim"]),
     (&["libcontainer"], &["rcon-shim"]),
     (&["redb"], &["rcon-engine"]),
     (&["rtnetlink", "nftables"], &["rcon-net"]),

@@ -28,6 +28,8 @@ pub use error::IdentityError;
 pub use identity::{Identity, joining_config};
 pub use key::{KeyDigest, NodeKey, WireGuardKey};
 pub use renewal::renewal_time;
+/// For `rcon-rpc`, which carries the configurations made here: only this crate names the TLS library.
+pub use rustls;
 pub use request::RequestedKey;
 pub use store::{IdentityStore, Membership};
 pub use token::{JoinSecret, JoinToken};

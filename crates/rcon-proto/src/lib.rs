@@ -12,4 +12,5 @@ pub mod v1 {
     include!(concat!(env!("OUT_DIR"), "/rcon.v1.rs"));
 }
 
+pub use bytes::Bytes;
 pub use prost::Message;

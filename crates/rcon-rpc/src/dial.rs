@@ -2,9 +2,11 @@
 
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc};
 
-use rcon_identity::PeerRefused;
+use rcon_identity::{
+    PeerRefused,
+    rustls::{self, ClientConfig, pki_types::ServerName},
+};
 use rcon_types::{Failure, FailureKind};
-use rustls::{ClientConfig, pki_types::ServerName};
 use thiserror::Error;
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::{TlsConnector, client::TlsStream};
