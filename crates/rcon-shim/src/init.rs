@@ -17,6 +17,8 @@ use nix::{
     unistd::Pid,
 };
 
+use crate::signals::unblocked;
+
 /// Runs the command and waits for it.
 pub fn main(args: Vec<OsString>) -> ExitCode {
     let mut command = args.into_iter().skip_while(|word| word == "--");
@@ -29,7 +31,7 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
     if signals.thread_block().is_err() {
         return ExitCode::FAILURE;
     }
-    let child = match Command::new(&program).args(command).process_group(0).spawn() {
+    let child = match unblocked(Command::new(&program).args(command).process_group(0)).spawn() {
         Ok(child) => Pid::from_raw(i32::try_from(child.id()).unwrap_or(0)),
         Err(error) => {
             eprintln!("exec {}: {error}", program.display());

@@ -8,6 +8,7 @@ mod init;
 mod oci;
 mod run;
 mod seal;
+mod signals;
 
 use std::{ffi::OsString, process::ExitCode};
 

@@ -12,7 +12,7 @@ use rcon_oci::{
 };
 
 /// What must be the same under every runtime.
-const COMPARED: [&str; 10] = ["Uid", "Gid", "Groups", "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs", "Seccomp"];
+const COMPARED: [&str; 11] = ["Uid", "Gid", "Groups", "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs", "Seccomp", "SigBlk"];
 
 /// What makes a container different from the default.
 type Change = fn(&mut ContainerSpec);

@@ -194,7 +194,12 @@ fn an_init_passes_signals_on_and_reaps() {
         return;
     }
     let container = Container::new(&["sleep", "1000"], |spec| spec.init = Some(shim));
-    container.start();
+    let pid = container.start();
+    // Process 1 takes no signal before it is ready for it.
+    wait_until("the command runs", || {
+        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+        children.split_whitespace().any(|child| fs::read_to_string(format!("/proc/{child}/comm")).is_ok_and(|name| name == "sleep\n"))
+    });
     assert_eq!(container.connect().ask(&Request::Kill { signal: 15 }), Response::Done);
     assert_eq!(container.wait().exit_code, 143);
 }

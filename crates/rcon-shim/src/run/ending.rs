@@ -13,8 +13,9 @@ use rcon_types::{Failure, FailureKind};
 
 use super::{
     client::{Client, Role},
+    creation::read_pid,
     error::RunError,
-    event_loop::{Ended, Job, Shim, now_ns, read_pid},
+    event_loop::{Ended, Job, Shim, now_ns},
     streams::Streams,
     terminal::resize,
 };

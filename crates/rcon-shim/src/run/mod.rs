@@ -7,6 +7,7 @@
 //! costs less than a process, and the daemon reads it when it is back.
 
 mod client;
+mod creation;
 mod daemon;
 mod ending;
 mod error;

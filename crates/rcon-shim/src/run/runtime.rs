@@ -12,6 +12,7 @@ use rcon_oci::shim::{RunDirectory, ShimOptions};
 use serde::Deserialize;
 
 use super::{error::RunError, streams::ProcessEnds};
+use crate::signals::unblocked;
 
 /// How a runtime is called for one container.
 pub struct Runtime {
@@ -90,7 +91,7 @@ impl Runtime {
 
     fn call(&self, action: &'static str, command: &mut Command) -> Result<Pid, RunError> {
         let _ = fs::remove_file(&self.log);
-        let child = command.arg(&self.id).spawn();
+        let child = unblocked(command.arg(&self.id)).spawn();
         let child = child.map_err(|source| RunError::File { action: "execute", path: self.program.clone(), source })?;
         // The event loop reaps it; dropping the handle leaves it alone.
         i32::try_from(child.id()).map(Pid::from_raw).map_err(|_| RunError::Runtime {
