@@ -255,6 +255,7 @@ impl<'a> Planner<'a> {
                     matches!(namespace, Namespace::Container(_))
                         && there.destination == route.destination
                         && !wanted.links.contains_key(&there.link)
+                        && !self.gone.contains(&(namespace, there.link.as_str()))
                 });
                 if (lost || !observed.routes.contains(route)) && !foreign {
                     self.push(self.scope(namespace, &route.link), namespace, Action::AddRoute(route.clone()));

@@ -223,6 +223,30 @@ overlay: forget the connections of 10.0.0.2 10.0.0.3"
 }
 
 #[test]
+fn a_container_that_leaves_its_first_network_gets_its_default_route_from_the_next_at_once() {
+    let mut both = one_network(false);
+    let mut second = both.networks[&network_id(1)].clone();
+    second.name = "front".into();
+    second.vni = Vni::new(4097).unwrap();
+    second.subnets = vec![OverlaySubnet { prefix: "10.0.1.0/24".parse().unwrap(), gateway: Some("10.0.1.1".parse().unwrap()) }];
+    second.remote.clear();
+    let local = LocalEndpoint {
+        interface: "eth1".into(),
+        addresses: vec!["10.0.1.2".parse().unwrap()],
+        mac: "02:42:0a:00:01:02".parse().unwrap(),
+        default_route: false,
+        ..second.local[&EndpointId::from_bytes([2; 16])].clone()
+    };
+    second.local = [(EndpointId::from_bytes([4; 16]), local)].into();
+    both.networks.insert(network_id(2), second);
+    let mut left = both.clone();
+    left.networks.remove(&network_id(1));
+    left.networks.get_mut(&network_id(2)).unwrap().local.values_mut().for_each(|endpoint| endpoint.default_route = true);
+    let text = steps(&left, &applied(&both));
+    assert!(text.contains("abababababab: add route 0.0.0.0/0 via 10.0.1.1 dev eth1"), "{text}");
+}
+
+#[test]
 fn a_port_whose_other_end_is_gone_is_made_anew() {
     let desired = one_network(false);
     let mut observed = applied(&desired);
