@@ -146,6 +146,14 @@ impl EngineError {
         }
     }
 
+    /// What a command that ran a program ends with when the program could not be run.
+    fn exit_code(&self) -> Option<u8> {
+        match self {
+            Self::Start { exit_code, .. } | Self::Exec { exit_code, .. } => u8::try_from(*exit_code).ok(),
+            _ => None,
+        }
+    }
+
     /// The failure as it crosses processes.
     #[must_use]
     pub fn failure(&self) -> Failure {
@@ -156,7 +164,7 @@ impl EngineError {
             let hint = "the disk is full; free some space and try again, nothing was changed";
             return Failure::from_error(FailureKind::ResourceExhausted, self).hint(hint);
         }
-        let failure = Failure::from_error(self.kind(), self);
+        let failure = Failure::from_error(self.kind(), self).exit_code(self.exit_code());
         match self.hint() {
             Some(hint) => failure.hint(hint),
             None => failure,

@@ -18,6 +18,7 @@ pub fn failure_to_status(failure: Failure) -> Status {
         message: cut(&failure.message, limits::MAX_FAILURE_TEXT),
         causes: failure.causes.iter().take(limits::MAX_CAUSES).map(|cause| cut(cause, limits::MAX_CAUSE)).collect(),
         hint: failure.hint.as_deref().map(|hint| cut(hint, limits::MAX_FAILURE_TEXT)),
+        exit_code: failure.exit_code.map(u32::from),
     };
     while detail.encoded_len() > limits::MAX_DETAIL_BYTES && detail.causes.pop().is_some() {}
     Status::with_details(code(failure.kind), message, detail.encode_to_vec().into())
@@ -73,7 +74,8 @@ fn from_detail(status: &Status) -> Option<Failure> {
     }
     let detail = v1::FailureDetail::decode(status.details()).ok()?;
     let kind = kind_from_wire(detail.kind())?;
-    Some(Failure { kind, message: detail.message, causes: detail.causes, hint: detail.hint })
+    let exit_code = detail.exit_code.and_then(|code| u8::try_from(code).ok());
+    Some(Failure { kind, message: detail.message, causes: detail.causes, hint: detail.hint, exit_code })
 }
 
 fn find_source<T: Error + 'static>(error: &dyn Error) -> Option<&T> {

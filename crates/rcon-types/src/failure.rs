@@ -47,13 +47,16 @@ pub struct Failure {
     pub causes: Vec<String>,
     /// How to mend it.
     pub hint: Option<String>,
+    /// What a command that met this ends with, where that is not its usual code: Docker's 126 and 127 of a program that cannot be run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<u8>,
 }
 
 impl Failure {
     /// A failure without causes or hint.
     #[must_use]
     pub fn new(kind: FailureKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), causes: Vec::new(), hint: None }
+        Self { kind, message: message.into(), causes: Vec::new(), hint: None, exit_code: None }
     }
 
     /// A failure from an error: its text is the message, its sources are the causes.
@@ -65,13 +68,20 @@ impl Failure {
             causes.push(cause.to_string());
             next = cause.source();
         }
-        Self { kind, message: error.to_string(), causes, hint: None }
+        Self { kind, message: error.to_string(), causes, hint: None, exit_code: None }
     }
 
     /// The same with a remedy.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
+        self
+    }
+
+    /// The same with the code that a command ends with.
+    #[must_use]
+    pub const fn exit_code(mut self, code: Option<u8>) -> Self {
+        self.exit_code = code;
         self
     }
 

@@ -19,11 +19,7 @@ pub struct Report {
 impl Report {
     /// The same failure from `run` or `exec`: its exit code must not be taken for the container's.
     pub fn of_run(mut self) -> Self {
-        self.exit_code = match self.failure.kind {
-            _ if self.failure.message.contains("executable file not found") => 127,
-            _ if self.failure.message.contains("permission denied") && self.failure.message.contains("exec") => 126,
-            _ => 125,
-        };
+        self.exit_code = self.failure.exit_code.unwrap_or(125);
         self
     }
 

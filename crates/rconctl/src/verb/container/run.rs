@@ -55,6 +55,13 @@ async fn start(args: Args, agent: &Agent) -> Outcome {
     }
     match attached {
         None => line(created.id),
-        Some(attached) => attached.run_until_exit(Some((&mut containers, &created.id))).await,
+        Some(attached) => {
+            let code = attached.run_until_exit(Some((&mut containers, &created.id))).await?;
+            if auto_remove {
+                // Its name is free when this command returns, as with Docker. That it is gone already is the answer, too.
+                let _ = answer(containers.wait(v1::ContainerReference { container: created.id })).await;
+            }
+            Ok(code)
+        }
     }
 }
