@@ -13,8 +13,9 @@ pub enum LogFormat {
     Json,
 }
 
-/// What is logged when `RCON_LOG` is not set: what changed, and openraft only when it is worried.
-const DEFAULT_FILTER: &str = "info,openraft=warn,raft_log=warn,netlink_proto=warn";
+/// What is logged when `RCON_LOG` is not set: what changed. openraft warns of a peer that is down several times a second; that a manager
+/// is down is said once, by the manager's own liveness.
+const DEFAULT_FILTER: &str = "info,openraft=error,raft_log=warn,chunked_wal=warn";
 
 /// Starts logging; `RCON_LOG` holds a filter such as `debug` or `rcon_agent=debug,info`.
 pub fn start(format: LogFormat) {
