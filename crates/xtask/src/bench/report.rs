@@ -14,7 +14,7 @@ pub struct Row {
     pub what: String,
     /// Of all its numbers.
     pub unit: String,
-    /// The median of `runs`.
+    /// The median of `runs`, or what `what` says of them.
     pub ours: f64,
     /// The median of each peer whose runs succeeded.
     pub peers: BTreeMap<String, f64>,
@@ -24,13 +24,17 @@ pub struct Row {
 
 impl Row {
     /// A row of our runs, still without peers.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the first bench calls it"))]
     pub fn new(id: &str, what: &str, unit: &str, runs: Vec<f64>) -> Self {
         Self { id: id.into(), what: what.into(), unit: unit.into(), ours: median(&runs).unwrap_or(f64::NAN), peers: BTreeMap::new(), runs }
     }
 
+    /// The same with another number of the runs than their median.
+    pub fn showing(mut self, ours: f64) -> Self {
+        self.ours = ours;
+        self
+    }
+
     /// Adds a peer; one without a successful run is left out.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the first bench calls it"))]
     pub fn beside(mut self, peer: &str, runs: &[f64]) -> Self {
         if let Some(median) = median(runs) {
             self.peers.insert(peer.into(), median);
@@ -49,6 +53,14 @@ fn median(runs: &[f64]) -> Option<f64> {
         odd if odd % 2 == 1 => Some(sorted[middle]),
         _ => Some((sorted[middle - 1] + sorted[middle]) / 2.0),
     }
+}
+
+/// The value that this part of the runs does not exceed (nearest rank); not a number of nothing.
+pub fn quantile(runs: &[f64], part: f64) -> f64 {
+    let mut sorted = runs.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let rank = (part * sorted.len() as f64).ceil() as usize;
+    sorted.get(rank.saturating_sub(1)).copied().unwrap_or(f64::NAN)
 }
 
 /// The rows for people, with our number as a multiple of each peer's.
@@ -72,6 +84,13 @@ mod tests {
         assert_eq!(median(&[3.0, 1.0, 2.0]), Some(2.0));
         assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), Some(2.5));
         assert_eq!(median(&[]), None);
+    }
+
+    #[test]
+    fn a_quantile_is_one_of_the_runs_at_its_rank() {
+        let runs: Vec<f64> = (1..=200).rev().map(f64::from).collect();
+        assert_eq!((quantile(&runs, 0.5), quantile(&runs, 0.99), quantile(&runs, 1.0)), (100.0, 198.0, 200.0));
+        assert!(quantile(&[], 0.5).is_nan());
     }
 
     #[test]
