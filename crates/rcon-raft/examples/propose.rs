@@ -24,7 +24,12 @@ fn transaction(number: u64, worker: u64) -> v1::Txn {
     id[..8].copy_from_slice(&number.to_be_bytes());
     id[8..].copy_from_slice(&worker.to_be_bytes());
     let set = v1::SetNodeState { node_id: Bytes::from_static(&[1; 16]), state: v1::NodeState::Ready.into(), message: "x".repeat(440) };
-    v1::Txn { id: Bytes::copy_from_slice(&id), time_ms: 1, preconditions: Vec::new(), ops: vec![v1::Op { op: Some(v1::op::Op::SetNodeState(set)) }] }
+    v1::Txn {
+        id: Bytes::copy_from_slice(&id),
+        time_ms: 1,
+        preconditions: Vec::new(),
+        ops: vec![v1::Op { op: Some(v1::op::Op::SetNodeState(set)) }],
+    }
 }
 
 async fn worker(consensus: Consensus, worker: u64, stop: Arc<AtomicBool>) -> Vec<Duration> {

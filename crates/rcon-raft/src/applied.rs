@@ -51,8 +51,12 @@ impl Applied {
         drop(revision.wait_for(|revision| revision.0 >= index).await);
     }
 
+    /// Shows a newer state. An older one, as a core that was started again replays its log, is not shown: nobody reads backwards.
     pub(crate) fn publish(&self, state: &State) {
         let revision = state.revision();
+        if revision < self.with(State::revision) {
+            return;
+        }
         self.state.store(Arc::new(state.clone()));
         self.revision.send_if_modified(|known| std::mem::replace(known, revision) != revision);
     }

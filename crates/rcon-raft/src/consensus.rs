@@ -17,7 +17,7 @@ use crate::{
     Mailbox, MembershipView, ProposeError, RaftError, RaftGate, RaftOptions,
     applied::Applied,
     context::Context,
-    disk::Disk,
+    disk::{Disk, sync_directory},
     log::LogStore,
     manager::Manager,
     manager_file::{self, ManagerIdentity},
@@ -152,7 +152,7 @@ impl Consensus {
         let applied = Applied::new();
         let peers = Peers::new(identity, Arc::clone(&applied));
         let disk = Disk::open(&options.directory, options.disk);
-        let context = Context { me, options, applied, peers, disk, believes_to_lead: AtomicBool::new(false) };
+        let context = Context { me, options, applied, peers, disk, believes_to_lead: AtomicBool::new(false), voters: Default::default() };
         let manager = Manager::new(Arc::new(context));
         gate.open_for(Some(Arc::clone(&manager)));
         Self { manager, gate: gate.clone() }
@@ -304,6 +304,8 @@ fn prepare(directory: &Path, node_id: NodeId) -> Result<(), RaftError> {
     use std::os::unix::fs::DirBuilderExt as _;
     let failed = |source| RaftError::Io { what: "create", path: directory.to_owned(), source };
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(failed)?;
+    // Its name in the directory above, too: a manager whose Raft directory a power-off takes away is none any more.
+    sync_directory(directory)?;
     if Consensus::exists(directory) {
         return Err(RaftError::AlreadyMember { path: directory.to_owned() });
     }

@@ -5,6 +5,7 @@ use std::{
     sync::{Arc, PoisonError, atomic::AtomicBool, atomic::Ordering},
 };
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use rcon_proto::{Message, convert, v1};
 use rcon_types::{Failure, FailureKind};
@@ -20,6 +21,8 @@ pub(crate) struct Context {
     pub(crate) disk: Disk,
     /// Whether this manager leads, by its own belief: only for what goes with messages.
     pub(crate) believes_to_lead: AtomicBool,
+    /// Who votes, as of the latest membership: only for comparing digests.
+    pub(crate) voters: ArcSwap<BTreeSet<u64>>,
 }
 
 impl Context {
@@ -63,7 +66,7 @@ impl Context {
     }
 
     /// Compares the digest that came with a message; stops this manager when it is the one that is wrong.
-    pub(crate) fn check_digest(&self, message: &v1::RaftMessage, voters: impl FnOnce() -> BTreeSet<u64>) {
+    pub(crate) fn check_digest(&self, message: &v1::RaftMessage) {
         let Some(wire) = &message.digest else { return };
         let Ok(sha256) = <[u8; 32]>::try_from(&wire.sha256[..]) else { return };
         let digest = Digest { index: wire.index, sha256 };
@@ -71,7 +74,7 @@ impl Context {
         let wrong = if wire.agreed {
             digests.contradicts(digest)
         } else {
-            self.believes_to_lead.load(Ordering::Relaxed) && digests.hear(message.from, digest, self.me.raft_id, &voters())
+            self.believes_to_lead.load(Ordering::Relaxed) && digests.hear(message.from, digest, self.me.raft_id, &self.voters.load())
         };
         drop(digests);
         if wrong {

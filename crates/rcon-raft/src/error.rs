@@ -186,8 +186,8 @@ pub enum ProposeError {
         /// What is wrong with it.
         why: String,
     },
-    /// Consensus has stopped on this manager.
-    #[error("consensus has stopped on this manager: {why}")]
+    /// Consensus does not run on this manager: it has stopped for good, or its storage fails for now.
+    #[error("consensus does not run on this manager: {why}")]
     Stopped {
         /// Its last word.
         why: String,

@@ -90,7 +90,7 @@ impl StateMachine {
             }
         };
         self.last_applied = Some(entry.log_id);
-        if index % self.digest_every == 0 {
+        if index.is_multiple_of(self.digest_every) {
             self.digest();
         }
         Ok(applied)

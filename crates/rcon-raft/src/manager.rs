@@ -2,11 +2,13 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    io,
+    path::Path,
     sync::{Arc, atomic::Ordering},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use openraft::{ServerState, SnapshotPolicy, async_runtime::watch::WatchReceiver as _, metrics::RaftMetrics};
 use tokio::sync::{Mutex, watch};
 
@@ -27,6 +29,8 @@ const RESTART_AFTER: [Duration; 5] =
     [Duration::from_millis(50), Duration::from_millis(200), Duration::from_millis(500), Duration::from_secs(1), Duration::from_secs(3)];
 /// How long a core may take to stop.
 const STOP_WITHIN: Duration = Duration::from_secs(5);
+/// How long the log of a core that was stopped may stay locked.
+const RELEASED_WITHIN: Duration = Duration::from_secs(3);
 /// The most entries in one message.
 const ENTRIES_A_MESSAGE: u64 = 512;
 /// How long a follower may take for a snapshot, in milliseconds.
@@ -42,6 +46,8 @@ pub(crate) struct Manager {
     closing: watch::Sender<bool>,
     /// Held while the membership changes: one change at a time.
     pub(crate) changing: Mutex<()>,
+    /// Why there is no core, while there is none.
+    down: ArcSwap<String>,
 }
 
 impl Manager {
@@ -52,6 +58,7 @@ impl Manager {
             leads: watch::Sender::new(false),
             closing: watch::Sender::new(false),
             changing: Mutex::new(()),
+            down: ArcSwap::from_pointee("it is starting".to_owned()),
         })
     }
 
@@ -65,6 +72,11 @@ impl Manager {
     /// The running core, if it runs.
     pub(crate) fn raft(&self) -> Option<Arc<Raft>> {
         self.core.load_full()
+    }
+
+    /// Why the core does not run, while it does not.
+    pub(crate) fn down(&self) -> Option<String> {
+        self.core.load().is_none().then(|| self.down.load().to_string())
     }
 
     /// What openraft says of itself.
@@ -110,7 +122,7 @@ impl Manager {
         let opened = tokio::task::spawn_blocking(move || {
             let directory = &context.options.directory;
             let sealer = Sealer::open(&directory.join("seal.key"), context.me.node_id, false)?;
-            let log = LogStore::open(directory, sealer.clone(), context.options.planted.acknowledge_before_fsync)?;
+            let log = open_log(directory, &sealer, context.options.planted.acknowledge_before_fsync)?;
             let machine = StateMachine::open(directory, sealer, Arc::clone(&context.applied), context.options.timing)?;
             Ok::<_, RaftError>((log, machine))
         });
@@ -132,6 +144,7 @@ impl Manager {
                 _ = halted.wait_for(Option::is_some) => break,
                 why = self.follow_core() => {
                     tracing::error!(%why, "consensus has failed on this manager and is started again");
+                    self.down.store(Arc::new(why));
                     self.context.disk.drop_ballast();
                 }
             }
@@ -150,10 +163,12 @@ impl Manager {
         let Some(raft) = self.raft() else { return "it did not start".to_owned() };
         let mut watched = raft.metrics();
         loop {
-            let (failed, leads, participants) = {
+            let (failed, leads, participants, voters) = {
                 let metrics = watched.borrow_watched();
-                let participants: BTreeSet<u64> = metrics.membership_config.membership().nodes().map(|(id, _)| *id).collect();
-                (metrics.running_state.as_ref().err().map(ToString::to_string), leads(&metrics), participants)
+                let membership = metrics.membership_config.membership();
+                let participants: BTreeSet<u64> = membership.nodes().map(|(id, _)| *id).collect();
+                let voters: BTreeSet<u64> = membership.voter_ids().collect();
+                (metrics.running_state.as_ref().err().map(ToString::to_string), leads(&metrics), participants, voters)
             };
             if let Some(why) = failed {
                 return why;
@@ -163,7 +178,12 @@ impl Manager {
             if changed {
                 tracing::info!(leads, raft_id = self.context.me.raft_id, "leadership changed");
             }
-            self.context.peers.keep(|id| participants.contains(&id));
+            if **self.context.voters.load() != voters {
+                self.context.voters.store(Arc::new(voters));
+            }
+            if !participants.is_empty() {
+                self.context.peers.keep(|id| participants.contains(&id));
+            }
             if watched.changed().await.is_err() {
                 return "it is gone".to_owned();
             }
@@ -183,7 +203,10 @@ impl Manager {
                     self.context.applied.halt(error);
                     return false;
                 }
-                Err(error) => tracing::error!(error = %error.failure(), "consensus could not be started again on this manager"),
+                Err(error) => {
+                    tracing::error!(error = %error.failure(), "consensus could not be started again on this manager");
+                    self.down.store(Arc::new(error.failure().to_string()));
+                }
             }
         }
         false
@@ -203,6 +226,19 @@ impl Manager {
     pub(crate) async fn close(&self) {
         self.closing.send_replace(true);
         self.stop_core().await;
+    }
+}
+
+/// Opens the log; waits a moment for a core that was stopped just now to let go of it. Blocks.
+fn open_log(directory: &Path, sealer: &Sealer, acknowledge_early: bool) -> Result<LogStore, RaftError> {
+    let since = Instant::now();
+    loop {
+        match LogStore::open(directory, sealer.clone(), acknowledge_early) {
+            Err(RaftError::Io { source, .. }) if source.kind() == io::ErrorKind::WouldBlock && since.elapsed() < RELEASED_WITHIN => {
+                std::thread::park_timeout(Duration::from_millis(20));
+            }
+            opened => return opened,
+        }
     }
 }
 

@@ -71,6 +71,9 @@ impl Manager {
         if let Some(why) = self.context.applied.halted().borrow().as_ref() {
             return Err(ProposeError::Stopped { why: why.to_string() });
         }
+        if let Some(why) = self.down().filter(|_| since.elapsed() >= QUORUM_WITHIN) {
+            return Err(ProposeError::Stopped { why });
+        }
         if let Some(missing) = self.lost_quorum(since) {
             return Err(ProposeError::NoQuorum { missing });
         }

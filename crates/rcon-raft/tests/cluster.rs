@@ -5,7 +5,7 @@ mod support;
 use std::time::{Duration, Instant};
 
 use rcon_proto::v1;
-use rcon_raft::{Consensus, ProposeError, RaftError};
+use rcon_raft::{Consensus, ProposeError, RaftError, Timing};
 use rcon_types::{FailureKind, Role};
 use support::{Cluster, eventually};
 
@@ -227,4 +227,80 @@ async fn a_subscriber_hears_what_interests_its_node_and_nothing_else() {
     let applied = consensus.propose(cluster.txn(vec![v1::op::Op::SetNodeState(node)])).await.unwrap();
     let changes = mailbox.changed().await;
     assert_eq!((changes.revision.0, changes.keys.len()), (applied.index, 1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_manager_that_is_far_behind_gets_a_snapshot_and_the_log_stays_short() {
+    let timing = Timing { snapshot_every: 40, entries_kept: 5, digest_every: 8, ..Timing::default() };
+    let mut cluster = Cluster::with(3, timing).await;
+    let behind = (cluster.leader().await + 1) % 3;
+    cluster.hosts[behind].kill().await;
+    for n in 0..150 {
+        cluster.running().propose(cluster.network(&format!("n{n}"))).await.unwrap();
+    }
+    let mut mailbox = {
+        cluster.hosts[behind].start().await;
+        cluster.hosts[behind].consensus().subscribe(cluster.hosts[0].node_id)
+    };
+    let back = cluster.hosts[behind].consensus();
+    assert_eq!(back.read().await.unwrap().networks().count(), 150);
+    assert!(cluster.hosts[behind].directory.join("snapshot").exists());
+    if let Some(changes) = mailbox.take() {
+        assert!(changes.everything, "a snapshot changes everything");
+    }
+    for host in &cluster.hosts {
+        host.consensus().propose(cluster.network(&format!("h{}", host.node_id))).await.unwrap();
+    }
+    for host in &mut cluster.hosts {
+        host.kill().await;
+        host.start().await;
+    }
+    for host in &cluster.hosts {
+        assert_eq!(host.consensus().read().await.unwrap().networks().count(), 153);
+        assert!(host.consensus().stopped().borrow().is_none(), "the digests of all managers agree");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_manager_with_a_full_disk_refuses_proposals_and_says_whose_disk_it_is() {
+    let mut cluster = Cluster::new(1).await;
+    cluster.hosts[0].stop().await;
+    cluster.hosts[0].disk.refuse_below_bytes = u64::MAX;
+    cluster.hosts[0].disk.ballast_bytes = 0;
+    cluster.hosts[0].start().await;
+    cluster.leader().await;
+    let error = cluster.running().propose(cluster.network("no")).await.unwrap_err();
+    assert!(matches!(&error, ProposeError::Full { manager, .. } if *manager == cluster.hosts[0].address), "{error:?}");
+    assert_eq!(error.failure().kind, FailureKind::ResourceExhausted);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_speaks_for_another_cluster_epoch_or_manager() {
+    let cluster = Cluster::new(2).await;
+    let (speaker, hearer) = (&cluster.hosts[1], &cluster.hosts[0]);
+    let channel = rcon_rpc::connect(&hearer.address.parse().unwrap(), &speaker.identity, Some(hearer.node_id)).unwrap();
+    let mut client = rcon_rpc::v1::raft_client::RaftClient::new(channel);
+    let ask = v1::VoteAsk { vote: Some(v1::Vote::default()), pre_vote: true, ..v1::VoteAsk::default() };
+    let right = v1::RaftMessage {
+        to: hearer.consensus().raft_id(),
+        from: speaker.consensus().raft_id(),
+        cluster_id: rcon_proto::convert::id_bytes(speaker.identity.cluster_id()),
+        epoch: 1,
+        payload: rcon_proto::Message::encode_to_vec(&ask).into(),
+        digest: None,
+    };
+    client.vote(right.clone()).await.unwrap();
+    let wrong = [
+        v1::RaftMessage { from: hearer.consensus().raft_id(), ..right.clone() },
+        v1::RaftMessage { from: 999, ..right.clone() },
+        v1::RaftMessage { to: 999, ..right.clone() },
+        v1::RaftMessage { epoch: 2, ..right.clone() },
+        v1::RaftMessage { cluster_id: vec![1; 16].into(), ..right.clone() },
+        v1::RaftMessage { payload: vec![0xff; 9].into(), ..right },
+    ];
+    for message in wrong {
+        let kind = rcon_rpc::status_to_failure(client.vote(message.clone()).await.unwrap_err()).kind;
+        let refused = [FailureKind::PermissionDenied, FailureKind::FailedPrecondition, FailureKind::InvalidArgument];
+        assert!(refused.contains(&kind), "{message:?}: {kind:?}");
+    }
 }

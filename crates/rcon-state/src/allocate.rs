@@ -109,7 +109,7 @@ mod tests {
         assert_eq!(subnet(net("10.0.0.0/8"), 24, find), Some(net("10.0.4.0/24")));
         assert_eq!(subnet(net("10.0.0.0/8"), 24, |_| None), Some(net("10.0.0.0/24")));
         assert_eq!(subnet(net("10.0.0.0/8"), 24, |c| Some(c).filter(|c| overlaps(*c, net("0.0.0.0/0")))), None);
-        assert_eq!(subnet(net("255.255.255.0/24"), 24, |c| Some(c)), None);
+        assert_eq!(subnet(net("255.255.255.0/24"), 24, Some), None);
         assert_eq!(subnet(net("10.0.0.0/8"), 24, |c| overlaps(c, net("10.0.0.0/8")).then(|| net("10.0.0.0/8"))), None);
     }
 

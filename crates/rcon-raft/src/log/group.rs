@@ -28,6 +28,8 @@ pub(crate) struct OpenLog {
     /// Records that nobody waits for (the committed index), not handed to the disk yet.
     unsent: bool,
     flushing: bool,
+    /// Why nothing will be synced any more: raft-log's thread ends with the first error.
+    broken: Option<(io::ErrorKind, String)>,
     mark: Arc<Mark>,
     end: u64,
 }
@@ -53,12 +55,12 @@ impl Waiter {
 }
 
 fn copy(result: &io::Result<()>) -> io::Result<()> {
-    result.as_ref().map(|()| ()).map_err(|e| io::Error::new(e.kind(), e.to_string()))
+    result.as_ref().copied().map_err(|e| io::Error::new(e.kind(), e.to_string()))
 }
 
 impl OpenLog {
     pub(crate) fn new(log: RaftLog<LogTypes>, mark: Arc<Mark>, end: u64) -> Self {
-        Self { log, waiting: Vec::new(), unsent: false, flushing: false, mark, end }
+        Self { log, waiting: Vec::new(), unsent: false, flushing: false, broken: None, mark, end }
     }
 
     /// Notes where the log ends after a record was written.
@@ -79,6 +81,13 @@ impl OpenLog {
     }
 
     fn pump(&mut self, shared: &Weak<Shared>) -> io::Result<()> {
+        if let Some((kind, why)) = &self.broken {
+            let error = io::Error::new(*kind, why.clone());
+            for waiter in std::mem::take(&mut self.waiting) {
+                waiter.tell(Err(io::Error::new(*kind, why.clone())));
+            }
+            return Err(error);
+        }
         if self.flushing {
             return Ok(());
         }
@@ -117,13 +126,9 @@ impl raft_log::Callback for FlushDone {
         let mut guard = shared.write().unwrap_or_else(PoisonError::into_inner);
         let Some(open) = guard.as_mut() else { return };
         open.flushing = false;
-        let next = if result.is_ok() { open.pump(&self.shared) } else { result };
-        if next.is_err() {
-            // The thread is gone: nothing will ever be synced again, so nobody may go on waiting.
-            open.flushing = true;
-            for waiter in std::mem::take(&mut open.waiting) {
-                waiter.tell(copy(&next));
-            }
+        open.broken = result.err().map(|error| (error.kind(), error.to_string()));
+        if let Err(error) = open.pump(&self.shared) {
+            tracing::error!(%error, "the log cannot be synced any more");
         }
     }
 }

@@ -11,7 +11,7 @@ use std::{
 use bytes::Bytes;
 use rcon_identity::{CertificateAuthority, Identity, Membership, NodeKey, RequestedKey, Subject};
 use rcon_proto::{convert, v1};
-use rcon_raft::{Consensus, RaftGate, RaftOptions};
+use rcon_raft::{Consensus, DiskLimits, RaftGate, RaftOptions, Timing};
 use rcon_rpc::Routes;
 use rcon_types::{ClusterId, NodeId, Role};
 use tempfile::TempDir;
@@ -26,6 +26,8 @@ pub struct Cluster {
     id: ClusterId,
     directory: TempDir,
     next_txn: std::sync::atomic::AtomicU64,
+    timing: Timing,
+    disk: DiskLimits,
     pub hosts: Vec<Host>,
 }
 
@@ -36,6 +38,8 @@ pub struct Host {
     pub identity: Arc<Identity>,
     pub directory: PathBuf,
     key_digest: [u8; 32],
+    pub timing: Timing,
+    pub disk: DiskLimits,
     pub gate: RaftGate,
     pub consensus: Option<Consensus>,
     server: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
@@ -44,7 +48,12 @@ pub struct Host {
 impl Cluster {
     /// One manager that has founded a cluster, and `size - 1` more that vote with it.
     pub async fn new(size: usize) -> Self {
-        let mut cluster = Self::found().await;
+        Self::with(size, Timing::default()).await
+    }
+
+    pub async fn with(size: usize, timing: Timing) -> Self {
+        let small = DiskLimits { ballast_bytes: 1 << 20, refuse_below_bytes: 1 << 20 };
+        let mut cluster = Self::found(tempfile::tempdir().unwrap(), timing, small).await;
         for _ in 1..size {
             cluster.join().await;
         }
@@ -52,19 +61,14 @@ impl Cluster {
         cluster
     }
 
-    pub async fn found() -> Self {
+    pub async fn found(directory: TempDir, timing: Timing, disk: DiskLimits) -> Self {
         // `RUST_LOG` shows what the managers say; a second test of the process finds it set.
         let filter = tracing_subscriber::EnvFilter::from_default_env();
         drop(tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init());
         let id = ClusterId::from_bytes([7; 16]);
         let authority = CertificateAuthority::generate(id, SystemTime::now()).unwrap();
-        let mut cluster = Self {
-            authority,
-            id,
-            directory: tempfile::tempdir().unwrap(),
-            next_txn: std::sync::atomic::AtomicU64::new(1),
-            hosts: Vec::new(),
-        };
+        let mut cluster =
+            Self { authority, id, directory, next_txn: std::sync::atomic::AtomicU64::new(1), timing, disk, hosts: Vec::new() };
         cluster.add_host(Role::Manager).await;
         let host = &cluster.hosts[0];
         let reserve = v1::ReserveRaftId { node_id: convert::id_bytes(host.node_id), address: host.address.clone() };
@@ -94,6 +98,8 @@ impl Cluster {
             identity,
             directory: self.directory.path().join(format!("h{number}/raft")),
             key_digest: key_digest.as_ref().try_into().unwrap(),
+            timing: self.timing,
+            disk: self.disk,
             gate: RaftGate::new(),
             consensus: None,
             server: None,
@@ -182,7 +188,8 @@ impl Host {
     }
 
     pub fn options(&self) -> RaftOptions {
-        RaftOptions::new(&self.directory, self.node_id, &self.address)
+        let usual = RaftOptions::new(&self.directory, self.node_id, &self.address);
+        RaftOptions { timing: self.timing, disk: self.disk, ..usual }
     }
 
     pub fn object(&self) -> v1::Node {

@@ -73,7 +73,7 @@ fn check(token: &v1::JoinToken) -> Result<TokenId, Refusal> {
     if token.standing && (token.expires_ms != 0 || token.uses_left != 0) {
         return Err(Refusal::invalid("a standing token has no limits"));
     }
-    if token.standing != !token.secret.is_empty() || token.secret.len() > MAX_TEXT {
+    if token.standing == token.secret.is_empty() || token.secret.len() > MAX_TEXT {
         return Err(Refusal::invalid("the secret of a standing token is kept, that of another is not"));
     }
     if token.standing && Sha256::digest(&token.secret)[..] != token.secret_sha256[..] {
