@@ -24,6 +24,7 @@ use crate::{
     api::{ContainersService, HostNetworksService, ImagesService, SwarmService, SystemService},
     attachments::Attachments,
     cluster_side::ClusterSide,
+    file,
     helpers::Helper,
     host::Facts,
     ledger::Ledger,
@@ -73,6 +74,7 @@ impl Agent {
         let internal =
             |what: &str, error: &dyn std::fmt::Display| Failure::new(FailureKind::Internal, error.to_string()).during(what.to_owned());
         let facts = Facts::read().map_err(|e| internal("could not ask the kernel for the host's name", &e))?;
+        file::make_directory(&data_dir.join("agent")).map_err(|e| internal("could not make the agent's directory", &e))?;
         let ledger = Ledger::open(data_dir.join("agent/ledger")).map_err(|e| Failure::from_error(FailureKind::Internal, &e))?;
         let ledger = Arc::new(ledger);
         let attachments =

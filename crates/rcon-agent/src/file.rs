@@ -35,6 +35,13 @@ pub fn replace(path: &Path, bytes: &[u8], durability: Durability) -> io::Result<
     Ok(())
 }
 
+/// Makes a directory of which the one above must have the name on the disk: what is synced inside is lost with it otherwise. Also where
+/// it exists: the start that made it may have been interrupted.
+pub fn make_directory(path: &Path) -> io::Result<()> {
+    fs::create_dir_all(path)?;
+    path.parent().map_or(Ok(()), |above| File::open(above)?.sync_all())
+}
+
 /// Removes a file; that it is not there is no error.
 pub fn remove(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
