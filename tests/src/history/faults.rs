@@ -75,13 +75,13 @@ pub fn draw(count: usize, random: &mut StdRng) -> Vec<Fault> {
 }
 
 impl Victims {
-    /// Their names, out of all hosts.
+    /// Their names, out of all hosts; the leader is the last of them, so that the others are hit before they can elect another.
     #[must_use]
     pub fn choose(self, hosts: &[String], leader: &str, random: &mut StdRng) -> Vec<String> {
         let mut followers: Vec<&String> = hosts.iter().filter(|host| *host != leader).collect();
         followers.shuffle(random);
         let leader = self.leader.then(|| leader.to_owned());
-        leader.into_iter().chain(followers.into_iter().take(self.followers).cloned()).collect()
+        followers.into_iter().take(self.followers).cloned().chain(leader).collect()
     }
 }
 

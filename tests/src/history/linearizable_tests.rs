@@ -179,7 +179,7 @@ proptest! {
 #[test]
 fn a_long_history_with_much_at_once_is_judged() {
     // Twelve clients that write and read without end, each operation as long as twelve others.
-    let lines: Vec<String> = (1..5_000_u64)
+    let lines: Vec<String> = (1..1_000_u64)
         .map(|position| {
             let when = format!("{}-{}", position * 10, position * 10 + 120);
             if position % 2 == 0 { format!("w{position} {when}") } else { format!("r{} {when}", position / 2 * 2) }

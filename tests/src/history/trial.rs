@@ -150,7 +150,7 @@ impl<'a> Trial<'a> {
         for portion in 0..PORTIONS as usize {
             self.grant(count * (portion + 1) / PORTIONS as usize - count * portion / PORTIONS as usize);
             // Not a wait for something: how long a fault lasts is part of it.
-            self.runtime.block_on(tokio::time::sleep(time / PORTIONS));
+            self.runtime.block_on(async { tokio::time::sleep(time / PORTIONS).await });
         }
     }
 
@@ -188,7 +188,7 @@ impl<'a> Trial<'a> {
     /// What each register holds; every manager says the same, which the history notes.
     fn read_everywhere(&mut self) -> BTreeMap<String, Value> {
         let mut held = BTreeMap::new();
-        for register in self.field.registers.clone() {
+        for register in self.field.registers.iter().cloned().chain([PROBE.to_owned()]).collect::<Vec<String>>() {
             for host in self.hosts.clone() {
                 let value = eventually(&format!("{host} reads {register}"), || {
                     let mut manager = self.manager(&host)?;
