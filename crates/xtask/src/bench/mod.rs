@@ -3,7 +3,12 @@
 //! A bench is a name and a function that gives rows; the ids of rows stay the same from run to run. What could not be measured
 //! is said and has no row; where a peer's run failed there is no number of it, and no ratio.
 
+mod attach;
 mod failover;
+mod overlay;
+mod path;
+mod peer;
+mod probe;
 mod report;
 mod site;
 mod start;
@@ -57,7 +62,12 @@ impl Effort {
 }
 
 /// Every bench there is. One joins with the part that it measures.
-const BENCHES: &[Bench] = &[Bench { name: "start", run: start::run }, Bench { name: "failover", run: failover::run }];
+const BENCHES: &[Bench] = &[
+    Bench { name: "start", run: start::run },
+    Bench { name: "failover", run: failover::run },
+    Bench { name: "attach", run: attach::run },
+    Bench { name: "overlay", run: overlay::run },
+];
 
 /// Runs the benches that were named.
 pub fn run(arguments: &BenchArgs) -> anyhow::Result<ExitCode> {

@@ -104,6 +104,13 @@ impl Site {
         Ok(whole?)
     }
 
+    /// Path of the network namespace of a running container, as the machine sees it.
+    pub fn network_of(&self, host: &str, container: &str) -> anyhow::Result<PathBuf> {
+        let pid = self.run(host, &["inspect", "--format", "{{.State.Pid}}", container])?;
+        // The host numbers its processes on its own; its /proc has those numbers.
+        Ok(PathBuf::from(format!("/proc/{}/root/proc/{pid}/ns/net", self.init(host)?)))
+    }
+
     /// The first process of a host, as the machine numbers it.
     pub fn init(&self, host: &str) -> anyhow::Result<i32> {
         self.hosts.get(host).map(|(init, _)| *init).with_context(|| format!("there is no host `{host}`"))
