@@ -9,6 +9,7 @@ mod overlay;
 mod path;
 mod peer;
 mod probe;
+mod raft;
 mod report;
 mod site;
 mod start;
@@ -67,6 +68,7 @@ const BENCHES: &[Bench] = &[
     Bench { name: "failover", run: failover::run },
     Bench { name: "attach", run: attach::run },
     Bench { name: "overlay", run: overlay::run },
+    Bench { name: "raft", run: raft::run },
 ];
 
 /// Runs the benches that were named.
