@@ -28,9 +28,9 @@ pub use error::IdentityError;
 pub use identity::{Identity, joining_config};
 pub use key::{KeyDigest, NodeKey, WireGuardKey};
 pub use renewal::renewal_time;
+pub use request::RequestedKey;
 /// For `rcon-rpc`, which carries the configurations made here: only this crate names the TLS library.
 pub use rustls;
-pub use request::RequestedKey;
 pub use store::{IdentityStore, Membership};
 pub use token::{JoinSecret, JoinToken};
 pub use verifier::{PeerRefused, peer_refused};

@@ -77,12 +77,8 @@ pub fn delta(old: &v1::Assignments, new: &v1::Assignments) -> v1::AssignmentsDel
 /// Whether the delta changes nothing but the revision.
 #[must_use]
 pub fn is_empty(delta: &v1::AssignmentsDelta) -> bool {
-    let numbers = v1::AssignmentsDelta {
-        epoch: delta.epoch,
-        revision: delta.revision,
-        from_revision: delta.from_revision,
-        ..Default::default()
-    };
+    let numbers =
+        v1::AssignmentsDelta { epoch: delta.epoch, revision: delta.revision, from_revision: delta.from_revision, ..Default::default() };
     *delta == numbers
 }
 
