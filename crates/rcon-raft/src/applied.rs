@@ -46,6 +46,10 @@ impl Applied {
 
     /// Returns when the state is at this index or later.
     pub(crate) async fn reached(&self, index: u64) {
+        // On the leader it always is: no need to wait in line with those who follow.
+        if self.with(State::revision).0 >= index {
+            return;
+        }
         let mut revision = self.revision.subscribe();
         // The sender is in `self`, so it cannot be gone.
         drop(revision.wait_for(|revision| revision.0 >= index).await);

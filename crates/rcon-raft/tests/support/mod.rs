@@ -62,9 +62,6 @@ impl Cluster {
     }
 
     pub async fn found(directory: TempDir, timing: Timing, disk: DiskLimits) -> Self {
-        // `RUST_LOG` shows what the managers say; a second test of the process finds it set.
-        let filter = tracing_subscriber::EnvFilter::from_default_env();
-        drop(tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init());
         let id = ClusterId::from_bytes([7; 16]);
         let authority = CertificateAuthority::generate(id, SystemTime::now()).unwrap();
         let mut cluster =
