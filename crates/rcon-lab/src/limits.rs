@@ -8,6 +8,8 @@ pub const BOOT_DEADLINE: Duration = Duration::from_secs(20);
 pub const DAEMON_DEADLINE: Duration = Duration::from_secs(30);
 /// A killed process, gone. The kernel first ends all processes of its PID namespace where it is the first one.
 pub const KILL_DEADLINE: Duration = Duration::from_secs(20);
+/// A program, started and with its arguments in place.
+pub const EXEC_DEADLINE: Duration = Duration::from_secs(1);
 /// What the kernel takes down after the last process of a host: devices, mounts, cgroups.
 pub const TEARDOWN_DEADLINE: Duration = Duration::from_secs(20);
 /// All processes of a host, frozen or thawed.

@@ -15,6 +15,7 @@ use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
 use crate::error::LabError;
+use crate::{limits, wait};
 
 /// A process that cannot be mistaken for a later one with the same number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -93,12 +94,25 @@ pub fn in_pid_namespace_of(init: i32) -> Result<Vec<Running>, LabError> {
         let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };
         // Processes come and go while we look: one that cannot be read is not there.
         if fs::read_link(entry.path().join("ns/pid")).is_ok_and(|its| its == namespace)
-            && let Ok(line) = fs::read(entry.path().join("cmdline"))
+            && let Some(arguments) = arguments_of(pid)
         {
-            found.push(Running { pid, arguments: split_arguments(&line) });
+            found.push(Running { pid, arguments });
         }
     }
     Ok(found)
+}
+
+/// A process's argument vector. Amid `exec` it has none for a moment, so an empty one of a living process is looked at again.
+fn arguments_of(pid: i32) -> Option<Vec<String>> {
+    let mut line = None;
+    let looked = wait::until("its program begins", limits::EXEC_DEADLINE, || {
+        line = fs::read(format!("/proc/{pid}/cmdline")).ok();
+        let undecided = line.as_ref().is_some_and(Vec::is_empty) && start_ticks(pid).is_some();
+        Ok((!undecided).then_some(()))
+    });
+    // One that still has none does without.
+    drop(looked);
+    line.map(|line| split_arguments(&line))
 }
 
 /// Kills the process with this number and waits until it is gone.
