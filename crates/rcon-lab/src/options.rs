@@ -1,6 +1,6 @@
 //! What a lab is asked to be.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -75,6 +75,14 @@ pub enum DataDisk {
     SyncedOnly,
 }
 
+impl DataDisk {
+    /// Whether this machine can make it.
+    #[must_use]
+    pub fn is_available(self) -> bool {
+        self != Self::SyncedOnly || Path::new("/dev/fuse").exists()
+    }
+}
+
 impl LabName {
     /// The lab with this id in the directory that [`DIRECTORY_VARIABLE`] names, or in `/var/tmp/rcon-lab`.
     pub fn new(id: &str) -> Result<Self, LabError> {
@@ -115,6 +123,9 @@ impl LabOptions {
         for host in &self.hosts {
             if matches!(host.data, DataDisk::Small { mebibytes } if mebibytes < limits::SMALLEST_DISK_MIB) {
                 return Err(LabError::Invalid(format!("a host's disk has at least {} MiB", limits::SMALLEST_DISK_MIB)));
+            }
+            if !host.data.is_available() {
+                return Err(LabError::Unsupported { reason: "there is no /dev/fuse".into(), hint: "load it with `modprobe fuse`" });
             }
             if matches!(&host.daemon, Daemon::Command(words) if words.is_empty()) {
                 return Err(LabError::Invalid("a daemon's command has at least one word".into()));

@@ -3,7 +3,15 @@
 mod support;
 
 use rcon_lab::DataDisk;
-use support::{TestLab, machine_can, soon};
+use support::{TestLab, soon};
+
+fn machine_can() -> bool {
+    let can = DataDisk::SyncedOnly.is_available();
+    if !can {
+        eprintln!("SKIPPED: there is no /dev/fuse");
+    }
+    can && support::machine_can()
+}
 
 /// Runs shell lines in the data directory of the only host.
 struct Host(TestLab);
