@@ -80,7 +80,7 @@ impl Helper {
         let fresh = fs::metadata(&self.log).is_ok_and(|metadata| metadata.len() > LOG_BYTES);
         let log = OpenOptions::new().create(true).append(!fresh).write(true).truncate(fresh).open(&self.log)?;
         let mut command = Command::new("/proc/self/exe");
-        command.arg0(format!("rcond-{}", self.role)).arg(self.role).args(&self.arguments);
+        command.arg0("rcond").arg(self.role).args(&self.arguments);
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).process_group(0);
         let mut child = command.spawn()?;
         let pid = child.id();
