@@ -1,7 +1,12 @@
 //! Overlay networks end to end: containers on different hosts, by name, plain and encrypted, and what is refused.
 
+use std::time::Duration;
+
 use anyhow::ensure;
-use rcon_tests::{Cluster, IMAGE, eventually, machine_can};
+use rcon_tests::{Cluster, IMAGE, eventually, eventually_within, machine_can};
+
+/// Far less than the 30 s after which everything is looked at anyway; a quarter of a second is what is aimed at.
+const BACK: Duration = Duration::from_secs(15);
 
 /// A manager and two workers, each with the image.
 fn cluster() -> Cluster {
@@ -71,6 +76,26 @@ fn a_running_container_changes_networks_and_keeps_a_way_out() {
     assert!(routes.contains("default via"), "{routes}");
     let outside = h3.run(&["exec", "client", "ping", "-c", "1", "-W", "5", "198.51.100.1"]);
     outside.unwrap();
+}
+
+#[test]
+fn a_killed_tunnel_and_a_killed_name_server_are_back_by_themselves() {
+    if !machine_can() {
+        return;
+    }
+    let cluster = cluster();
+    create(&cluster, "sealed", &["--opt", "encrypted"]);
+    serve(&cluster, "h2", "web", "sealed");
+    let h3 = cluster.rconctl("h3");
+    h3.run(&["run", "-d", "--name", "client", "--network", "sealed", IMAGE, "sleep", "1000"]).unwrap();
+    for helper in ["rcond tunnel", "rcond dns"] {
+        cluster.lab.kill("h3", Some(helper)).unwrap();
+        eventually_within(BACK, "the page is read again", || {
+            let page = h3.run(&["exec", "client", "wget", "-qO-", "http://web/"])?;
+            ensure!(page.contains("a page"), "{page}");
+            Ok(())
+        });
+    }
 }
 
 #[test]

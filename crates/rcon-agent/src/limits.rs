@@ -38,3 +38,5 @@ pub const TIDY: Duration = Duration::from_secs(5);
 pub const FIRST_SET: Duration = Duration::from_secs(5);
 /// A tunnel without networks is ended after this long: containers often come back.
 pub const TUNNEL_IDLE: Duration = Duration::from_secs(60);
+/// A tunnel or a name server that was killed is missed for no longer than this.
+pub const HELPER_LOOK: Duration = Duration::from_millis(250);

@@ -55,6 +55,12 @@ impl NameServer {
         Self { helper: Arc::new(Helper::new("dns", arguments, socket, run_dir)), snapshot, served: Mutex::new(None) }
     }
 
+    /// Whether the server should run and does not answer.
+    pub async fn is_gone(&self) -> bool {
+        let needed = self.served.lock().await.as_ref().is_some_and(|served| !served.containers.is_empty());
+        needed && !self.helper.answers().await
+    }
+
     /// Makes the server answer what the assignments and the containers say. Quick where nothing changed.
     ///
     /// # Errors

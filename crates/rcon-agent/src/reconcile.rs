@@ -144,14 +144,24 @@ impl Reconciler {
     /// Waits for the next reason to look; `false` at the end.
     async fn woken(&self, watches: &mut Watches, wait: Duration, stop: &CancellationToken) -> bool {
         let Watches { sets, tables, reports } = watches;
-        tokio::select! {
-            () = stop.cancelled() => false,
-            changed = sets.changed() => changed.is_ok(),
-            changed = tables.changed() => changed.is_ok(),
-            () = self.tunnel_wish.wake.notified() => true,
-            () = sleep(wait) => true,
-            () = not_applied(reports) => true,
+        let mut due = std::pin::pin!(sleep(wait));
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return false,
+                changed = sets.changed() => return changed.is_ok(),
+                changed = tables.changed() => return changed.is_ok(),
+                () = self.tunnel_wish.wake.notified() => return true,
+                () = not_applied(reports) => return true,
+                () = &mut due => return true,
+                () = sleep(limits::HELPER_LOOK) => if self.helper_is_gone().await { return true },
+            }
         }
+    }
+
+    /// Whether a helper process that should run does not answer: killed, or crashed.
+    async fn helper_is_gone(&self) -> bool {
+        let tunnels = self.capabilities.backend == EncryptedBackend::Userspace && self.passes.borrow().tunnel_listens;
+        (tunnels && !self.tunnel.answers().await) || self.names.is_gone().await
     }
 
     /// One pass; whether everything is as wanted.
